@@ -1,13 +1,46 @@
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 
 #include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <string_view>
 
-/// Every test executable starts here, so that its first line says what the figures and the silence below stand for.
+#include "kernels/isa.h"
+
+namespace {
+
+constexpr int kSkippedExit = 77;  // what tests/CMakeLists.txt gives ctest as SKIP_RETURN_CODE
+
+/// Whether CUTIS_ISA names an instruction set that exists but not on this processor.
+bool forced_isa_is_missing() {
+    const char* forced = std::getenv("CUTIS_ISA");
+    for (const cutis::Isa isa : {cutis::Isa::avx2, cutis::Isa::avx512}) {
+        if (forced != nullptr && std::string_view(forced) == cutis::isa_name(isa) && !cutis::isa_supported(isa)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+}  // namespace
+
+/// Every test executable starts here. Its first line says what ran, so that nothing is left out silently.
 int main(int argc, char** argv) {
     testing::InitGoogleTest(&argc, argv);
-    if (!testing::GTEST_FLAG(list_tests)) {
-        std::puts("device cpu, CUDA off");
-        std::fflush(stdout);
+    if (testing::GTEST_FLAG(list_tests)) {
+        return RUN_ALL_TESTS();
     }
+    if (forced_isa_is_missing()) {
+        fmt::print("SKIPPED: this processor does not have instruction set {}\n", std::getenv("CUTIS_ISA"));
+        return kSkippedExit;
+    }
+    try {
+        fmt::print("device cpu, instruction set {}, CUDA off\n", cutis::isa_name(cutis::active_isa()));
+    } catch (const std::exception& error) {
+        fmt::print(stderr, "{}\n", error.what());
+        return EXIT_FAILURE;
+    }
+    std::fflush(stdout);
     return RUN_ALL_TESTS();
 }
