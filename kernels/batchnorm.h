@@ -1,0 +1,84 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/activation.h"
+#include "kernels/stream.h"
+
+/// Batch normalisation (Ioffe and Szegedy 2015) with its activation, in the parts that a fused schedule puts elsewhere:
+///
+///   statistics   mean, var of y per channel            (a producer's epilogue can give them)
+///   fold         gamma, beta, mean, var -> scale, shift, so that z = act(scale * y + shift)
+///   normalize    z from y                              (a consumer can do it while it loads y)
+///   reduce       dgamma, dbeta from dz and y            (the epilogue of the input gradient behind it)
+///   coefficients a, b, d, so that dy = a * g + b * y + d, where g is dz behind the activation
+///   apply        dy from g and y                        (the gradient's consumer can do it while it loads g)
+///
+/// Every array `y`, `z`, `g` is rows x c, channels last (rows = n * h * w); per-channel arrays have length c. fp32.
+
+namespace cutis {
+
+/// z = act(scale * y + shift), applied by a consumer when it loads y. All of length c.
+struct Normalize {
+    const float* scale;
+    const float* shift;
+    Activation act;
+};
+
+/// Where a producer puts the batch statistics of what it wrote: mean and biased variance, length c.
+struct BatchStatistics {
+    float* mean;
+    float* var;
+};
+
+/// The batchnorm that stands before a consumer, for the consumer's backward pass: it masks its input gradient by this
+/// batchnorm's activation and reduces it to dgamma and dbeta in its epilogue. inv_std = 1 / sqrt(var + eps).
+struct NormalizeBackward {
+    const float* mean;
+    const float* inv_std;
+    float* dgamma;
+    float* dbeta;
+};
+
+/// dy = a * g + b * y + d, batchnorm's input gradient from the masked gradient g, applied when g is loaded.
+struct GradientOnLoad {
+    const float* y;
+    const float* a;
+    const float* b;
+    const float* d;
+};
+
+namespace cpu {
+
+/// mean[c], var[c] (biased) of y over its rows; one pass, squares taken around a value of the channel itself and summed in
+/// fp64 above blocks of a few hundred rows (E[y^2] - E[y]^2 in fp32 is not good enough). rows >= 1.
+void batchnorm_statistics(float* mean, float* var, const float* y, std::int64_t rows, int c, Stream stream = {});
+
+/// scale = gamma / sqrt(var + eps), shift = beta - mean * scale, inv_std = 1 / sqrt(var + eps).
+void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gamma, const float* beta, const float* mean,
+                    const float* var, float eps, int c, Stream stream = {});
+
+/// running += momentum * (batch - running), with the unbiased variance var * rows / (rows - 1) (biased at rows == 1).
+void batchnorm_update_running(float* running_mean, float* running_var, const float* mean, const float* var,
+                              std::int64_t rows, float momentum, int c, Stream stream = {});
+
+/// z = act(scale * y + shift) + residual; residual may be null, z may be y.
+void batchnorm_normalize(float* z, const float* y, const Normalize& normalize, const float* residual, std::int64_t rows,
+                         int c, Stream stream = {});
+
+/// dbeta = sum of g, dgamma = sum of g * (y - mean) * inv_std, with g = dz where the activation passes. g is stored to
+/// `g` unless that is null (it may be dz).
+void batchnorm_reduce(float* g, const NormalizeBackward& out, const float* dz, const float* y, const Normalize& normalize,
+                      std::int64_t rows, int c, Stream stream = {});
+
+/// a = gamma * inv_std, b = -a * inv_std * dgamma / rows, d = -a * dbeta / rows - b * mean (training mode).
+void batchnorm_gradient_coefficients(float* a, float* b, float* d, const float* gamma, const float* mean,
+                                     const float* inv_std, const float* dgamma, const float* dbeta, std::int64_t rows,
+                                     int c, Stream stream = {});
+
+/// dy = a * g + b * y + d with g = dz masked by `normalize`'s activation (null: dz is masked already). dy may be dz.
+void batchnorm_apply_gradient(float* dy, const float* dz, const GradientOnLoad& on_load, const Normalize* normalize,
+                              std::int64_t rows, int c, Stream stream = {});
+
+}  // namespace cpu
+}  // namespace cutis

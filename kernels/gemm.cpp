@@ -1,0 +1,88 @@
+#include "kernels/gemm.h"
+
+#include <algorithm>
+
+#include "kernels/error.h"
+#include "kernels/parallel.h"
+
+#if defined(CUTIS_USE_ONEDNN)
+#include <dnnl.h>
+#else
+#include "kernels/simd/rows.h"
+#endif
+
+namespace cutis::cpu {
+namespace {
+
+#if !defined(CUTIS_USE_ONEDNN)
+
+// A panel of b, kDepth x 2 vectors, stays in the first-level cache while all rows of a pass by.
+constexpr std::int64_t kDepth = 256;
+constexpr std::int64_t kPanelRows = 6;
+constexpr int kPackSlot = kScratchSlots - 1;
+
+struct Strided {
+    const float* data;
+    std::int64_t row, col;
+    const float* at(std::int64_t i, std::int64_t j) const { return data + i * row + j * col; }
+};
+
+void gemm_rows(std::int64_t m, std::int64_t n, std::int64_t k, Strided a, Strided b, bool accumulate, float* c,
+               std::int64_t ldc) {
+    const auto& kernels = simd::row_kernels();
+    const std::int64_t width = 2 * kernels.lanes;
+    float* const pack = thread_scratch(kPackSlot, kDepth * width);
+    for (std::int64_t k0 = 0; k0 < k; k0 += kDepth) {
+        const std::int64_t depth = std::min(kDepth, k - k0);
+        for (std::int64_t n0 = 0; n0 < n; n0 += width) {
+            const std::int64_t columns = std::min(width, n - n0);
+            for (std::int64_t i = 0; i < depth; ++i) {
+                for (std::int64_t j = 0; j < width; ++j) {
+                    pack[i * width + j] = j < columns ? *b.at(k0 + i, n0 + j) : 0.0f;
+                }
+            }
+            for (std::int64_t m0 = 0; m0 < m; m0 += kPanelRows) {
+                const std::int64_t rows = std::min(kPanelRows, m - m0);
+                kernels.gemm_panel(c + m0 * ldc + n0, ldc, a.at(m0, k0), a.row, a.col, pack, static_cast<int>(rows),
+                                   static_cast<int>(columns), static_cast<int>(depth), accumulate || k0 > 0);
+            }
+        }
+    }
+}
+
+#endif
+
+}  // namespace
+
+void gemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
+          std::int64_t lda, const float* b, std::int64_t ldb, bool accumulate, float* c, std::int64_t ldc, Stream) {
+    if (m == 0 || n == 0) {
+        return;
+    }
+    if (k == 0) {
+        if (!accumulate) {
+            for (std::int64_t i = 0; i < m; ++i) {
+                std::fill_n(c + i * ldc, n, 0.0f);
+            }
+        }
+        return;
+    }
+#if defined(CUTIS_USE_ONEDNN)
+    const dnnl_status_t status =
+        dnnl_sgemm(transpose_a == Transpose::yes ? 'T' : 'N', transpose_b == Transpose::yes ? 'T' : 'N', m, n, k, 1.0f, a,
+                   lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+    require(status == dnnl_success, "gemm {} x {} x {}: oneDNN's sgemm failed with status {}", m, n, k,
+            static_cast<int>(status));
+#else
+    const Strided left = transpose_a == Transpose::yes ? Strided{a, 1, lda} : Strided{a, lda, 1};
+    const Strided right = transpose_b == Transpose::yes ? Strided{b, 1, ldb} : Strided{b, ldb, 1};
+    constexpr std::int64_t kGrainFlops = 1 << 16;
+    parallel_for(m, std::max<std::int64_t>(kPanelRows, kGrainFlops / (n * k)),
+                 [&](std::int64_t begin, std::int64_t end, int) {
+                     gemm_rows(end - begin, n, k, {left.at(begin, 0), left.row, left.col}, right, accumulate,
+                               c + begin * ldc, ldc);
+                 });
+#endif
+}
+
+}  // namespace cutis::cpu

@@ -1,0 +1,2 @@
+#define CUTIS_ROW_KERNELS row_kernels_baseline
+#include "kernels/simd/rows.inl"
