@@ -1,0 +1,39 @@
+#pragma once
+
+#include "kernels/batchnorm.h"
+#include "kernels/stream.h"
+
+/// Dense and grouped two-dimensional convolution (cross-correlation, as everywhere in the field), NHWC, fp32, with the
+/// batchnorm behind it joined on.
+
+namespace cutis {
+
+/// x: n x h x w x c; weights: k x r x s x (c / groups); y: n x p() x q() x k. Group g maps channels [g * c / groups,
+/// ...) of x to channels [g * k / groups, ...) of y. Stride and padding are the same for rows and columns.
+struct ConvShape {
+    int n, h, w, c;
+    int k, r, s;
+    int stride, padding;
+    int groups = 1;
+    int p() const { return (h + 2 * padding - r) / stride + 1; }
+    int q() const { return (w + 2 * padding - s) / stride + 1; }
+};
+
+namespace cpu {
+
+/// y = conv(x, w) + bias. bias: k values or null. With `statistics` (may be null), mean and biased variance of y per
+/// channel come along. Error where a size is not positive, groups do not divide c and k, or the filter is larger than
+/// the padded image. Bytes: 4 * (n h w c + n p q k) and w; FLOPs: 2 * n p q k r s c / groups.
+void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& shape,
+                  const BatchStatistics* statistics, Stream stream = {});
+
+/// The gradients of conv_forward; each output is overwritten, and null when not wanted.
+/// @param dx  n x h x w x c
+/// @param dw  k x r x s x (c / groups)
+/// @param db  k
+/// @param g   n x p x q x k, the gradient of y or, with `gradient_on_load`, what dy = a * g + b * y + d is made of
+void conv_backward(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,
+                   const float* x, const float* w, const ConvShape& shape, Stream stream = {});
+
+}  // namespace cpu
+}  // namespace cutis

@@ -1,0 +1,47 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/batchnorm.h"
+#include "kernels/stream.h"
+
+/// Pooling, NHWC, fp32: the global average before a classifier (with the batchnorm before it joined on), and windows.
+
+namespace cutis {
+
+/// x: n x h x w x c; y: n x p() x q() x c. The window is square; padding <= window / 2, so that each window meets the
+/// image.
+struct PoolShape {
+    int n, h, w, c;
+    int window, stride, padding;
+    int p() const { return (h + 2 * padding - window) / stride + 1; }
+    int q() const { return (w + 2 * padding - window) / stride + 1; }
+};
+
+namespace cpu {
+
+/// y[n x c] = mean over hw of z, with z = on_load(x), or z = x where on_load is null. x: n x hw x c.
+void global_average_pool_forward(float* y, const float* x, const Normalize* on_load, int n, int hw, int c,
+                                 Stream stream = {});
+
+/// dx[n x hw x c] = dy / hw. With on_load, dx is masked by its activation, and `before` (null without on_load) gets
+/// that batchnorm's dgamma and dbeta. x is read only with on_load.
+void global_average_pool_backward(float* dx, const float* dy, const float* x, const Normalize* on_load,
+                                  const NormalizeBackward* before, int n, int hw, int c, Stream stream = {});
+
+/// y = the largest value of each window, NaN if it holds one; argmax = that value's pixel in its image, row * w +
+/// column (the first of equal ones), which the backward pass needs. Padding never wins.
+void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const PoolShape& shape, Stream stream = {});
+
+/// dx = dy where argmax points, summed over the windows that chose the pixel; 0 elsewhere.
+void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& shape,
+                       Stream stream = {});
+
+/// y = sum of each window / window^2: padding counts as zeros (torch's count_include_pad).
+void average_pool_forward(float* y, const float* x, const PoolShape& shape, Stream stream = {});
+
+/// dx = sum of dy / window^2 over the windows that hold the pixel.
+void average_pool_backward(float* dx, const float* dy, const PoolShape& shape, Stream stream = {});
+
+}  // namespace cpu
+}  // namespace cutis
