@@ -15,7 +15,8 @@ die() {
 }
 
 # shellcheck disable=SC2034  # for the scripts that source this
-build_packages=(g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libcli11-dev libstb-dev zlib1g-dev libdnnl-dev)
+build_packages=(g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libcli11-dev libstb-dev zlib1g-dev libdnnl-dev
+  ocl-icd-opencl-dev)  # oneDNN 2.x's CMake package asks for OpenCL, without naming it among its dependencies
 # shellcheck disable=SC2034
 test_packages=(libgtest-dev libbenchmark-dev)
 no_onednn_mark=$root/build/.no-onednn  # there once a distribution was found to have no package of oneDNN
