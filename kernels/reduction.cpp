@@ -2,6 +2,9 @@
 
 #include <algorithm>
 
+#include "kernels/parallel.h"
+#include "kernels/simd/rows.h"
+
 namespace cutis::cpu {
 
 ChannelSums::ChannelSums(int threads, int c) : c_(c), parts_(static_cast<std::size_t>(threads)) {
@@ -61,10 +64,27 @@ void ChannelSums::finish_sums(float* first, float* second, const float* factor) 
             b += part.total[channels + i];
         }
         first[i] = static_cast<float>(a);
-        second[i] = static_cast<float>(factor != nullptr ? b * static_cast<double>(factor[i]) : b);
+        if (second != nullptr) {
+            second[i] = static_cast<float>(factor != nullptr ? b * static_cast<double>(factor[i]) : b);
+        }
     }
 }
 
-std::int64_t rows_per_block(int c) { return std::max<std::int64_t>(16, 32768 / std::max(c, 1)); }
+void sum_rows(float* sum, const float* x, std::int64_t rows, int c) {
+    ChannelSums sums(thread_count(), c);
+    const std::int64_t block = rows_per_block(c);
+    parallel_for(rows, block, [&](std::int64_t begin, std::int64_t end, int thread) {
+        for (std::int64_t row = begin; row < end; row += block) {
+            const std::int64_t count = std::min(block, end - row);
+            simd::row_kernels().column_sum(sums.first(thread), x + row * c, count, c);
+            sums.end_block(thread, count);
+        }
+    });
+    sums.finish_sums(sum, nullptr, nullptr);
+}
+
+std::int64_t rows_per_block(int c) {
+    return std::max<std::int64_t>(16, 32768 / std::max(c, 1));
+}
 
 }  // namespace cutis::cpu

@@ -6,11 +6,11 @@
 
 namespace cutis::cpu {
 
-/// Sums over rows that several threads collect for one tensor of c channels: fp32 inside a block of rows (in the row kernels),
-/// fp64 between blocks, threads joined in their order. Two figures per channel.
+/// Sums over rows that several threads collect for one tensor of c channels: fp32 inside a block of rows (in the row
+/// kernels), fp64 between blocks, threads joined in their order. Two figures per channel.
 ///
-/// Statistics (mean, var) take squares around a center that each thread reads from the data; centers may differ, the join
-/// corrects for it (Chan, Golub and LeVeque 1979).
+/// Statistics (mean, var) take squares around a center that each thread reads from the data; centers may differ, the
+/// join corrects for it (Chan, Golub and LeVeque 1979).
 class ChannelSums {
   public:
     ChannelSums(int threads, int c);
@@ -26,7 +26,7 @@ class ChannelSums {
 
     /// mean[c] and biased var[c] of everything seen (statistics), at least one row.
     void finish_statistics(float* mean, float* var) const;
-    /// The plain sums: first[c], second[c] * factor[c] (factor may be null for 1).
+    /// The plain sums: first[c], second[c] * factor[c] (factor may be null for 1; second may be null).
     void finish_sums(float* first, float* second, const float* factor) const;
 
   private:
@@ -42,6 +42,9 @@ class ChannelSums {
     int c_;
     std::vector<Part> parts_;
 };
+
+/// sum[c] = the sum of x (rows x c) over its rows, on all kernel threads.
+void sum_rows(float* sum, const float* x, std::int64_t rows, int c);
 
 /// Rows of a tensor with c channels that fit in about 128 KiB: what a thread sums in fp32 before it goes to fp64.
 std::int64_t rows_per_block(int c);
