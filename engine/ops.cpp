@@ -1,0 +1,102 @@
+#include "engine/ops.h"
+
+#include "kernels/dropout.h"
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+#include "kernels/pool.h"
+#include "kernels/softmax_cross_entropy.h"
+
+namespace cutis {
+namespace {
+
+Variable clamp_activation(const char* name, const Variable& x, Activation act) {
+    Tensor y = Tensor::empty(x.shape());
+    cpu::activation_forward(y.data(), x.value().data(), act, y.elements());
+    return record(name, y, {x}, [x, act, saved = Saved(x.value(), name)](const Tensor& dy) {
+        Tensor dx = Tensor::empty(dy.shape());
+        cpu::activation_backward(dx.data(), dy.data(), saved.get().data(), act, dx.elements());
+        x.accumulate(dx);
+    });
+}
+
+}  // namespace
+
+Variable relu(const Variable& x) { return clamp_activation("relu", x, Activation::relu); }
+
+Variable relu6(const Variable& x) { return clamp_activation("relu6", x, Activation::relu6); }
+
+Variable add(const Variable& a, const Variable& b) {
+    require(a.shape() == b.shape(), "add: {} and {} are not of one shape", to_string(a.shape()), to_string(b.shape()));
+    Tensor sum = Tensor::empty(a.shape());
+    cpu::add(sum.data(), a.value().data(), b.value().data(), sum.elements());
+    return record("add", sum, {a, b}, [a, b](const Tensor& dy) {
+        a.accumulate(dy);
+        b.accumulate(dy);
+    });
+}
+
+Variable reshape(const Variable& x, const Shape& shape) {
+    return record("reshape", x.value().reshape(shape), {x},
+                  [x](const Tensor& dy) { x.accumulate(dy.reshape(x.shape())); });
+}
+
+Variable global_average_pool(const Variable& x) {
+    const Shape& xs = x.shape();
+    require(xs.rank() == 4 && xs[1] * xs[2] >= 1, "global average pool: the input is {}; n x h x w x c was expected",
+            to_string(xs));
+    const int n = static_cast<int>(xs[0]), hw = static_cast<int>(xs[1] * xs[2]), c = static_cast<int>(xs[3]);
+    Tensor y = Tensor::empty({xs[0], xs[3]});
+    cpu::global_average_pool_forward(y.data(), x.value().data(), nullptr, n, hw, c);
+    return record("global average pool", y, {x}, [x, n, hw, c](const Tensor& dy) {
+        Tensor dx = Tensor::empty(x.shape());
+        cpu::global_average_pool_backward(dx.data(), dy.data(), nullptr, nullptr, nullptr, n, hw, c);
+        x.accumulate(dx);
+    });
+}
+
+Variable dropout(const Variable& x, float probability, DropoutKey key) {
+    require(probability >= 0.0f && probability < 1.0f, "dropout: probability {} is not in [0, 1)", probability);
+    if (probability == 0.0f) {
+        return x;
+    }
+    Tensor y = Tensor::empty(x.shape());
+    cpu::dropout_forward(y.data(), x.value().data(), probability, key.seed, key.offset, y.elements());
+    return record("dropout", y, {x}, [x, probability, key](const Tensor& dy) {
+        Tensor dx = Tensor::empty(dy.shape());
+        cpu::dropout_backward(dx.data(), dy.data(), probability, key.seed, key.offset, dx.elements());
+        x.accumulate(dx);
+    });
+}
+
+Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossOptions& options) {
+    const Shape& shape = logits.shape();
+    require(shape.rank() == 2 && labels.shape() == Shape{shape[0]}, "cross-entropy: logits {} (n c), labels {} (n)",
+            to_string(shape), to_string(labels.shape()));
+    require(!options.class_weights || options.class_weights.shape() == Shape{shape[1]},
+            "cross-entropy: class weights {} for {} classes", to_string(options.class_weights.shape()), shape[1]);
+    const int n = static_cast<int>(shape[0]), c = static_cast<int>(shape[1]);
+    require(n >= 1, "cross-entropy: an empty batch has no mean loss");
+    const auto kernel_options = [](const LossOptions& from) {
+        return CrossEntropyOptions{from.class_weights ? from.class_weights.data() : nullptr, from.label_smoothing,
+                                   from.focal_gamma};
+    };
+    Tensor loss = Tensor::empty({}), probabilities = Tensor::empty(shape);
+    cpu::softmax_cross_entropy_forward(loss.data(), nullptr, probabilities.data(), logits.value().data(), labels.data<std::int32_t>(),
+                                       kernel_options(options), n, c);
+    return record("cross-entropy", loss, {logits},
+                  [logits, labels, options, kernel_options, n, c, probabilities](const Tensor& dloss) {
+                      Tensor dlogits = Tensor::empty(logits.shape());
+                      cpu::softmax_cross_entropy_backward(dlogits.data(), *dloss.data(), probabilities.data(),
+                                                          labels.data<std::int32_t>(), kernel_options(options), n, c);
+                      logits.accumulate(dlogits);
+                  });
+}
+
+Tensor softmax(const Tensor& logits) {
+    require(logits.shape().rank() == 2, "softmax: logits {}; n x c was expected", to_string(logits.shape()));
+    Tensor probabilities = Tensor::empty(logits.shape());
+    cpu::softmax(probabilities.data(), logits.data(), static_cast<int>(logits.size(0)), static_cast<int>(logits.size(1)));
+    return probabilities;
+}
+
+}  // namespace cutis

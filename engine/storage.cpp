@@ -1,0 +1,107 @@
+#include "engine/storage.h"
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cstdlib>
+#include <map>
+#include <mutex>
+
+#include "kernels/error.h"
+
+namespace cutis {
+namespace {
+
+constexpr std::size_t kSmallAlign = 64;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// Freed blocks by size. A request takes the smallest block that fits and is not more than a quarter larger: the tensors of
+// a step come back to the blocks of the step before, and the shorter last batch of an epoch borrows them.
+class BlockCache {
+  public:
+    void* allocate(std::size_t bytes, std::size_t* block_bytes) {
+        const std::size_t align = bytes >= kHugePage ? kHugePage : kSmallAlign;
+        const std::size_t wanted = std::max(align, (bytes + align - 1) / align * align);
+        const std::lock_guard lock(mutex_);
+        const auto found = free_.lower_bound(wanted);
+        void* data = nullptr;
+        if (found != free_.end() && found->first <= wanted + wanted / 4) {
+            data = found->second;
+            *block_bytes = found->first;
+            use_.cached -= found->first;
+            free_.erase(found);
+        } else {
+            data = std::aligned_alloc(align, wanted);
+            if (data == nullptr) {
+                release();
+                data = std::aligned_alloc(align, wanted);
+            }
+            if (data == nullptr) {
+                return nullptr;
+            }
+            if (align == kHugePage) {
+                madvise(data, wanted, MADV_HUGEPAGE);  // best effort: a third of a step can go into page faults
+            }
+            *block_bytes = wanted;
+        }
+        use_.in_use += *block_bytes;
+        use_.peak_in_use = std::max(use_.peak_in_use, use_.in_use);
+        return data;
+    }
+
+    void free(void* data, std::size_t block_bytes) {
+        const std::lock_guard lock(mutex_);
+        use_.in_use -= block_bytes;
+        use_.cached += block_bytes;
+        free_.emplace(block_bytes, data);
+    }
+
+    MemoryUse use() {
+        const std::lock_guard lock(mutex_);
+        return use_;
+    }
+
+    void release_locked() {
+        const std::lock_guard lock(mutex_);
+        release();
+    }
+
+  private:
+    void release() {
+        for (const auto& [bytes, data] : free_) {
+            std::free(data);
+        }
+        free_.clear();
+        use_.cached = 0;
+    }
+
+    std::mutex mutex_;
+    std::multimap<std::size_t, void*> free_;
+    MemoryUse use_{0, 0, 0};
+};
+
+// Never destroyed: tensors in static storage may be freed after it would be.
+BlockCache& cache() {
+    static BlockCache* const instance = new BlockCache;
+    return *instance;
+}
+
+}  // namespace
+
+Storage::Storage(std::size_t bytes, Device device) : device_(device) {
+    require(device.kind == DeviceKind::cpu, "storage: this build has no memory on {}", to_string(device));
+    data_ = cache().allocate(bytes, &bytes_);
+    require(data_ != nullptr,
+            "out of memory: {:.1f} MiB more than the {:.1f} MiB in use could not be had; lower --batch-size or --size",
+            static_cast<double>(bytes) / 1048576.0, static_cast<double>(cache().use().in_use) / 1048576.0);
+}
+
+Storage::~Storage() {
+    cache().free(data_, bytes_);
+}
+
+MemoryUse cpu_memory_use() { return cache().use(); }
+
+void release_cached_memory() { cache().release_locked(); }
+
+}  // namespace cutis

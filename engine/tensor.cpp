@@ -1,0 +1,98 @@
+#include "engine/tensor.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "kernels/error.h"
+
+namespace cutis {
+
+Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+    Tensor tensor;
+    tensor.shape_ = shape;
+    tensor.dtype_ = dtype;
+    tensor.storage_ = std::make_shared<Storage>(static_cast<std::size_t>(shape.elements()) * dtype_size(dtype), device);
+    return tensor;
+}
+
+Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
+    Tensor tensor = empty(shape, dtype, device);
+    std::memset(tensor.raw(), 0, tensor.bytes());
+    return tensor;
+}
+
+Tensor Tensor::full(const Shape& shape, float value) {
+    Tensor tensor = empty(shape);
+    std::fill_n(tensor.data(), tensor.elements(), value);
+    return tensor;
+}
+
+template <class T>
+Tensor Tensor::from(std::span<const T> values, const Shape& shape) {
+    require(static_cast<std::int64_t>(values.size()) == shape.elements(), "tensor {}: {} values were given",
+            to_string(shape), values.size());
+    Tensor tensor = empty(shape, dtype_of<T>());
+    std::copy(values.begin(), values.end(), tensor.data<T>());
+    return tensor;
+}
+template Tensor Tensor::from(std::span<const float>, const Shape&);
+template Tensor Tensor::from(std::span<const BFloat16>, const Shape&);
+template Tensor Tensor::from(std::span<const std::int64_t>, const Shape&);
+template Tensor Tensor::from(std::span<const std::int32_t>, const Shape&);
+template Tensor Tensor::from(std::span<const std::uint8_t>, const Shape&);
+
+Device Tensor::device() const {
+    require(storage_ != nullptr, "tensor: an empty handle has no device");
+    return storage_->device();
+}
+
+void* Tensor::raw() const {
+    require(storage_ != nullptr, "tensor: an empty handle has no data");
+    return static_cast<std::byte*>(storage_->data()) + offset_;
+}
+
+void* Tensor::checked_data(DType wanted) const {
+    require(wanted == dtype_, "tensor {}: holds {}, was read as {}", to_string(shape_), dtype_name(dtype_),
+            dtype_name(wanted));
+    return raw();
+}
+
+Tensor Tensor::reshape(const Shape& shape) const {
+    require(storage_ != nullptr && shape.elements() == shape_.elements(), "reshape: {} has {} elements, {} has {}",
+            to_string(shape_), elements(), to_string(shape), shape.elements());
+    Tensor view = *this;
+    view.shape_ = shape;
+    return view;
+}
+
+Tensor Tensor::rows(std::int64_t begin, std::int64_t end) const {
+    require(shape_.rank() >= 1 && 0 <= begin && begin <= end && end <= shape_[0], "rows [{}, {}) of a tensor {}", begin,
+            end, to_string(shape_));
+    std::vector<std::int64_t> sizes(shape_.sizes().begin(), shape_.sizes().end());
+    const std::int64_t row = shape_[0] == 0 ? 0 : shape_.elements() / shape_[0];
+    sizes[0] = end - begin;
+    Tensor view = *this;
+    view.shape_ = Shape(std::span<const std::int64_t>(sizes));
+    view.offset_ += static_cast<std::size_t>(begin * row) * dtype_size(dtype_);
+    return view;
+}
+
+Tensor Tensor::clone() const {
+    Tensor copy = empty(shape_, dtype_, device());
+    std::memcpy(copy.raw(), raw(), bytes());
+    return copy;
+}
+
+void Tensor::copy_from(const Tensor& source) {
+    require(source.shape_ == shape_ && source.dtype_ == dtype_, "copy: {} {} into {} {}", to_string(source.shape_),
+            dtype_name(source.dtype_), to_string(shape_), dtype_name(dtype_));
+    std::memmove(raw(), source.raw(), bytes());
+    mark_changed();
+}
+
+void Tensor::fill(float value) {
+    std::fill_n(data(), elements(), value);
+    mark_changed();
+}
+
+}  // namespace cutis

@@ -1,0 +1,63 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "engine/autograd.h"
+
+namespace cutis {
+
+/// How a parameter lies in memory, against PyTorch's layout in files.
+enum class WeightLayout {
+    same,        ///< vectors and linear weights k x c
+    dense,       ///< memory k r s c, file k c r s
+    pointwise,   ///< memory k c, file k c 1 1
+    depthwise,   ///< memory r s c, file c 1 r s
+};
+
+/// A trained tensor of a model under its checkpoint name (torchvision's).
+struct ParameterRef {
+    std::string name;
+    Variable variable;
+    WeightLayout layout = WeightLayout::same;
+    bool decay = false;  ///< whether weight decay applies: true for weights, false for norms and biases
+};
+
+/// A tensor that is part of a model's state but not trained (running statistics).
+struct BufferRef {
+    std::string name;
+    Tensor tensor;
+};
+
+/// Everything that a model holds, in the order of its layers. `visit` of a layer or model appends to it; optimiser,
+/// checkpoint, EMA and summary read it.
+struct Parts {
+    std::vector<ParameterRef> parameters;
+    std::vector<BufferRef> buffers;
+
+    std::int64_t parameter_count() const;
+};
+
+/// Sizes that a memory shape has in a file.
+std::vector<std::int64_t> file_shape(const Shape& memory, WeightLayout layout);
+/// The values of `tensor` in a file's order.
+std::vector<float> to_file_order(const Tensor& tensor, WeightLayout layout);
+/// Copies values in a file's order into `tensor`; their count must be the tensor's.
+void from_file_order(Tensor& tensor, std::span<const float> values, WeightLayout layout);
+
+/// What a forward pass needs to know beside its input.
+struct ForwardContext {
+    bool training = false;
+    std::uint64_t seed = 0;   ///< of the run: dropout
+    std::uint64_t step = 0;   ///< dropout masks differ by step
+    bool fused = true;        ///< run chains of convolution and batchnorm in the fused schedule
+};
+
+/// Initial weights: normal with mean 0, drawn from the Philox stream (seed, weights, hash of name), so that a parameter's values depend
+/// on its name alone and not on the layers around it. Values are drawn in the file's order.
+void init_normal(Tensor& tensor, WeightLayout layout, float stddev, std::uint64_t seed, std::string_view name);
+/// FNV-1a, 32 bits: how a name becomes a stream number.
+std::uint32_t name_hash(std::string_view name);
+
+}  // namespace cutis

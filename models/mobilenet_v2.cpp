@@ -1,0 +1,151 @@
+#include "models/mobilenet_v2.h"
+
+#include <algorithm>
+#include <string>
+#include <utility>
+
+#include "kernels/error.h"
+
+namespace cutis {
+namespace {
+
+// Table 2 of the paper: expansion t, output channels c, repeats n, stride s of the first repeat.
+struct Stage {
+    int t, c, n, s;
+};
+constexpr Stage kStages[] = {
+    {1, 16, 1, 1},   // 112 x 112 x 32 -> 112 x 112 x 16
+    {6, 24, 2, 2},   //                -> 56 x 56 x 24
+    {6, 32, 3, 2},   //                -> 28 x 28 x 32
+    {6, 64, 4, 2},   //                -> 14 x 14 x 64
+    {6, 96, 3, 1},   //                -> 14 x 14 x 96
+    {6, 160, 3, 2},  //                -> 7 x 7 x 160
+    {6, 320, 1, 1},  //                -> 7 x 7 x 320
+};
+
+// Widths are rounded to multiples of 8, and never by more than a tenth downwards (the authors' code).
+int rounded_width(float width) {
+    const int rounded = std::max(8, static_cast<int>(width + 4.0f) / 8 * 8);
+    return static_cast<float>(rounded) < 0.9f * width ? rounded + 8 : rounded;
+}
+
+std::vector<ConvBn*> pointers(std::vector<ConvBn>& units) {
+    std::vector<ConvBn*> all;
+    for (ConvBn& unit : units) {
+        all.push_back(&unit);
+    }
+    return all;
+}
+
+// Calls body(unit, convolution name, batchnorm name) in order; Self is const or not.
+template <class Self, class Body>
+void for_each_unit(Self& self, Body&& body) {
+    body(self.stem.front(), std::string("features.0.0"), std::string("features.0.1"));
+    for (std::size_t i = 0; i < self.blocks.size(); ++i) {
+        auto& units = self.blocks[i].units;
+        const std::string prefix = "features." + std::to_string(i + 1) + ".conv.";
+        for (std::size_t u = 0; u + 1 < units.size(); ++u) {
+            const std::string unit = prefix + std::to_string(u);
+            body(units[u], unit + ".0", unit + ".1");
+        }
+        const std::size_t last = units.size() - 1;
+        body(units[last], prefix + std::to_string(last), prefix + std::to_string(last + 1));
+    }
+    const std::string head = "features." + std::to_string(self.blocks.size() + 1);
+    body(self.head.front(), head + ".0", head + ".1");
+}
+
+}  // namespace
+
+InvertedResidual::InvertedResidual(int c_in, int c_out, int stride, int expansion)
+    : residual(stride == 1 && c_in == c_out) {
+    const int hidden = c_in * expansion;
+    if (expansion != 1) {
+        units.emplace_back(ConvBn::Config{ConvKind::pointwise, c_in, hidden, 1, 1, Activation::relu6});
+    }
+    units.emplace_back(ConvBn::Config{ConvKind::depthwise, hidden, hidden, 3, stride, Activation::relu6});
+    units.emplace_back(ConvBn::Config{ConvKind::pointwise, hidden, c_out, 1, 1, Activation::identity});
+}
+
+Variable InvertedResidual::forward(const Variable& x, const ForwardContext& context) {
+    return conv_chain(x, pointers(units), residual, false, context);
+}
+
+MobileNetV2::MobileNetV2(const ModelOptions& chosen) : options(chosen) {
+    require(options.classes >= 1 && options.classes <= 100000, "mobilenet_v2: {} classes; 1 to 100000 are possible",
+            options.classes);
+    require(options.width >= 0.1f && options.width <= 4.0f, "mobilenet_v2: width {}; 0.1 to 4 are possible", options.width);
+    int c = rounded_width(32.0f * options.width);
+    stem.emplace_back(ConvBn::Config{ConvKind::dense, 3, c, 3, 2, Activation::relu6});
+    for (const Stage& stage : kStages) {
+        const int c_out = rounded_width(static_cast<float>(stage.c) * options.width);
+        for (int i = 0; i < stage.n; ++i) {
+            blocks.emplace_back(c, c_out, i == 0 ? stage.s : 1, stage.t);
+            c = c_out;
+        }
+    }
+    const int last = rounded_width(1280.0f * std::max(1.0f, options.width));
+    head.emplace_back(ConvBn::Config{ConvKind::pointwise, c, last, 1, 1, Activation::relu6});
+    classifier_weight = Variable(Tensor::zeros({options.classes, last}), true);
+    classifier_bias = Variable(Tensor::zeros({options.classes}), true);
+}
+
+Variable MobileNetV2::features(const Variable& images, const ForwardContext& context) {
+    require(images.shape().rank() == 4 && images.shape()[3] == 3 && images.shape()[1] >= least_size() &&
+                images.shape()[2] >= least_size(),
+            "mobilenet_v2: images {}; n x h x w x 3 with h and w of at least {} were expected", to_string(images.shape()),
+            least_size());
+    // The stem's output is consumed by the first block alone, so that both run as one chain.
+    std::vector<ConvBn*> first = pointers(stem);
+    for (ConvBn& unit : blocks.front().units) {
+        first.push_back(&unit);
+    }
+    Variable x = conv_chain(images, first, false, false, context);
+    for (std::size_t i = 1; i < blocks.size(); ++i) {
+        x = blocks[i].forward(x, context);
+    }
+    return conv_chain(x, pointers(head), false, true, context);
+}
+
+Variable MobileNetV2::forward(const Variable& images, const ForwardContext& context) {
+    Variable x = features(images, context);
+    if (context.training) {
+        x = dropout(x, options.dropout, {context.seed, context.step});
+    }
+    return linear(x, classifier_weight, classifier_bias);
+}
+
+void MobileNetV2::visit(Parts& parts) const {
+    for_each_unit(*this, [&](const ConvBn& unit, const std::string& conv, const std::string& norm) {
+        unit.visit(conv, norm, parts);
+    });
+    parts.parameters.push_back({"classifier.1.weight", classifier_weight, WeightLayout::same, true});
+    parts.parameters.push_back({"classifier.1.bias", classifier_bias, WeightLayout::same, false});
+}
+
+void MobileNetV2::init(std::uint64_t seed) {
+    for_each_unit(*this, [&](ConvBn& unit, const std::string& conv, const std::string&) { unit.init(seed, conv); });
+    init_normal(classifier_weight.value(), WeightLayout::same, 0.01f, seed, "classifier.1.weight");
+    classifier_bias.value().fill(0.0f);
+}
+
+std::vector<LayerSummary> MobileNetV2::summarize(int size) const {
+    require(size >= least_size(), "mobilenet_v2: an input of {} px; at least {} px are needed", size, least_size());
+    std::vector<LayerSummary> layers;
+    Shape shape{1, size, size, 3};
+    for_each_unit(*this, [&](const ConvBn& unit, const std::string& conv, const std::string& norm) {
+        constexpr const char* kKinds[] = {"conv", "pointwise", "depthwise"};
+        shape = unit.output_shape(shape);
+        const std::int64_t weights = unit.weight.value().elements();
+        layers.push_back({conv, kKinds[static_cast<int>(unit.config.kind)], {shape[1], shape[2], shape[3]}, weights,
+                          weights * shape[1] * shape[2]});
+        layers.push_back({norm, unit.config.act == Activation::identity ? "batchnorm" : "batchnorm+relu6",
+                          {shape[1], shape[2], shape[3]}, 2 * shape[3], 0});
+    });
+    layers.push_back({"pool", "global average", {shape[3]}, 0, 0});
+    const std::int64_t weights = classifier_weight.value().elements();
+    layers.push_back({"classifier.1", "linear", {options.classes}, weights + options.classes, weights});
+    return layers;
+}
+
+}  // namespace cutis
