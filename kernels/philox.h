@@ -51,6 +51,14 @@ class PhiloxStream {
         }
         return block_[used_++];
     }
+    /// Makes word `index` of the stream the next one, index < 2^34; words are counted from 0.
+    constexpr void seek(std::uint64_t index) {
+        counter_[0] = static_cast<std::uint32_t>(index / 4);
+        used_ = 4;
+        for (std::uint64_t i = 0; i < index % 4; ++i) {
+            next();
+        }
+    }
     /// Uniform in [0, 1).
     constexpr float uniform() { return uniform_from_bits(next()); }
     /// Uniform in [low, high).

@@ -1,0 +1,246 @@
+#include "kernels/pool.h"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+#include "kernels/error.h"
+#include "kernels/parallel.h"
+#include "kernels/reduction.h"
+#include "kernels/simd/rows.h"
+
+// Pooling reads each value once (windows overlap in the cache) and is bound by memory: 4 bytes a value of x and y, 8
+// for max pooling's y with its index.
+
+namespace cutis::cpu {
+namespace {
+
+enum Slot { kBlock, kSum, kGradient };
+
+// Values below which waking the other threads costs more than it saves.
+constexpr std::int64_t kGrainValues = 16384;
+
+// Pixels summed in one go: a block of them stays in the first-level cache, and sums of blocks lose less than one long
+// sum.
+std::int64_t block_pixels(int c) {
+    return std::clamp<std::int64_t>(8192 / std::max(c, 1), 4, 64);
+}
+
+void check(const PoolShape& s) {
+    require(
+        s.n >= 0 && s.h >= 1 && s.w >= 1 && s.c >= 1 && s.window >= 1 && s.stride >= 1 && s.padding >= 0,
+        "pooling: n {} h {} w {} c {} window {} stride {} padding {}; sizes are positive and padding is not negative",
+        s.n, s.h, s.w, s.c, s.window, s.stride, s.padding);
+    require(s.padding <= s.window / 2, "pooling: padding {} is more than half the window {}", s.padding, s.window);
+    require(s.window <= s.h + 2 * s.padding && s.window <= s.w + 2 * s.padding,
+            "pooling: the window {} is larger than the image {}x{} with padding {}", s.window, s.h, s.w, s.padding);
+}
+
+struct Span {
+    int begin, end;
+};
+// The part of output `at`'s window that lies inside 0..size.
+Span window_of(int at, int size, const PoolShape& s) {
+    const int first = at * s.stride - s.padding;
+    return {std::max(0, first), std::min(size, first + s.window)};
+}
+
+// body(output_row_offset, image, row, thread) for all output rows: what a forward pass shares out.
+template <class Body>
+void for_output_rows(const PoolShape& s, Body&& body) {
+    const int p = s.p();
+    const std::int64_t row_values = std::int64_t{s.q()} * s.c * s.window;
+    parallel_for(std::int64_t{s.n} * p, std::max<std::int64_t>(1, kGrainValues / row_values),
+                 [&](std::int64_t begin, std::int64_t end, int) {
+                     for (std::int64_t row = begin; row < end; ++row) {
+                         body(row / p, static_cast<int>(row % p));
+                     }
+                 });
+}
+
+// body(image, first_channel, channels) for all images in slices of channels: what a backward pass shares out, since
+// windows overlap in the pixels that they add to.
+template <class Body>
+void for_channel_slices(const PoolShape& s, Body&& body) {
+    constexpr int kSlice = 64;
+    const std::int64_t slices = (s.c + kSlice - 1) / kSlice;
+    const std::int64_t slice_values = std::int64_t{s.h} * s.w * std::min(s.c, kSlice);
+    parallel_for(s.n * slices, std::max<std::int64_t>(1, kGrainValues / slice_values),
+                 [&](std::int64_t begin, std::int64_t end, int) {
+                     for (std::int64_t item = begin; item < end; ++item) {
+                         const int first = static_cast<int>(item % slices) * kSlice;
+                         body(item / slices, first, std::min(kSlice, s.c - first));
+                     }
+                 });
+}
+
+}  // namespace
+
+void global_average_pool_forward(float* y, const float* x, const Normalize* on_load, int n, int hw, int c, Stream) {
+    require(hw >= 1 && c >= 1, "global average pooling: {} pixels of {} channels; both are positive", hw, c);
+    const auto& kernels = simd::row_kernels();
+    const Clamp clamp = clamp_of(on_load != nullptr ? on_load->act : Activation::identity);
+    const std::int64_t block = block_pixels(c), image = std::int64_t{hw} * c;
+    parallel_for(n, std::max<std::int64_t>(1, kGrainValues / image), [&](std::int64_t begin, std::int64_t end, int) {
+        float* const z = on_load != nullptr ? thread_scratch(kBlock, block * c) : nullptr;
+        float* const sum = thread_scratch(kSum, c);
+        for (std::int64_t i = begin; i < end; ++i) {
+            float* const out = y + i * c;
+            std::fill_n(out, c, 0.0f);
+            for (std::int64_t pixel = 0; pixel < hw; pixel += block) {
+                const std::int64_t count = std::min<std::int64_t>(block, hw - pixel);
+                const float* in = x + i * image + pixel * c;
+                if (on_load != nullptr) {
+                    kernels.normalize(z, in, nullptr, on_load->scale, on_load->shift, clamp.lo, clamp.hi, count, c);
+                    in = z;
+                }
+                std::fill_n(sum, c, 0.0f);
+                kernels.column_sum(sum, in, count, c);
+                kernels.add(out, out, sum, c);
+            }
+            const float size = static_cast<float>(hw);
+            for (int j = 0; j < c; ++j) {
+                out[j] /= size;
+            }
+        }
+    });
+}
+
+void global_average_pool_backward(float* dx, const float* dy, const float* x, const Normalize* on_load,
+                                  const NormalizeBackward* before, int n, int hw, int c, Stream) {
+    require(hw >= 1 && c >= 1, "global average pooling: {} pixels of {} channels; both are positive", hw, c);
+    require((on_load != nullptr) == (before != nullptr),
+            "global average pooling: a gradient behind a normalisation needs both its forward and its backward part");
+    const auto& kernels = simd::row_kernels();
+    const Clamp clamp = clamp_of(on_load != nullptr ? on_load->act : Activation::identity);
+    const std::int64_t image = std::int64_t{hw} * c;
+    std::optional<ChannelSums> sums;
+    if (before != nullptr) {
+        sums.emplace(thread_count(), c);
+    }
+    parallel_for(n, std::max<std::int64_t>(1, kGrainValues / image),
+                 [&](std::int64_t begin, std::int64_t end, int thread) {
+                     float* const share = thread_scratch(kGradient, c);
+                     for (std::int64_t i = begin; i < end; ++i) {
+                         const float size = static_cast<float>(hw);
+                         for (int j = 0; j < c; ++j) {
+                             share[j] = dy[i * c + j] / size;
+                         }
+                         for (std::int64_t pixel = 0; pixel < hw; ++pixel) {
+                             float* const out = dx + i * image + pixel * c;
+                             if (sums) {
+                                 kernels.gradient_reduce(out, sums->first(thread), sums->second(thread), share,
+                                                         x + i * image + pixel * c, before->mean, on_load->scale,
+                                                         on_load->shift, clamp.lo, clamp.hi, 1, c);
+                             } else {
+                                 std::copy_n(share, c, out);
+                             }
+                         }
+                         if (sums) {
+                             sums->end_block(thread, hw);
+                         }
+                     }
+                 });
+    if (sums) {
+        sums->finish_sums(before->dbeta, before->dgamma, before->inv_std);
+    }
+}
+
+void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const PoolShape& s, Stream) {
+    check(s);
+    const int c = s.c, q = s.q();
+    for_output_rows(s, [&](std::int64_t image, int row) {
+        const float* const in = x + image * s.h * s.w * c;
+        const Span rows = window_of(row, s.h, s);
+        for (int column = 0; column < q; ++column) {
+            const std::int64_t at = ((image * s.p() + row) * q + column) * c;
+            float* const __restrict out = y + at;
+            std::int32_t* const __restrict chosen = argmax + at;
+            const Span columns = window_of(column, s.w, s);
+            std::fill_n(out, c, -std::numeric_limits<float>::infinity());
+            std::fill_n(chosen, c, rows.begin * s.w + columns.begin);  // where all values are -inf
+            for (int h = rows.begin; h < rows.end; ++h) {
+                for (int w = columns.begin; w < columns.end; ++w) {
+                    const std::int32_t pixel = h * s.w + w;
+                    const float* const __restrict value = in + std::int64_t{pixel} * c;
+                    for (int j = 0; j < c; ++j) {
+                        const bool larger = !(value[j] <= out[j]) && out[j] == out[j];  // the first NaN wins
+                        out[j] = larger ? value[j] : out[j];
+                        chosen[j] = larger ? pixel : chosen[j];
+                    }
+                }
+            }
+        }
+    });
+}
+
+void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& s, Stream) {
+    check(s);
+    const std::int64_t outputs = std::int64_t{s.p()} * s.q(), pixels = std::int64_t{s.h} * s.w;
+    for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
+        float* const out = dx + image * pixels * s.c + first;
+        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+            std::fill_n(out + pixel * s.c, channels, 0.0f);
+        }
+        for (std::int64_t i = 0; i < outputs; ++i) {
+            const std::int64_t at = (image * outputs + i) * s.c + first;
+            for (int j = 0; j < channels; ++j) {
+                out[std::int64_t{argmax[at + j]} * s.c + j] += dy[at + j];
+            }
+        }
+    });
+}
+
+void average_pool_forward(float* y, const float* x, const PoolShape& s, Stream) {
+    check(s);
+    const auto& kernels = simd::row_kernels();
+    const int c = s.c, q = s.q();
+    const float area = static_cast<float>(s.window * s.window);
+    for_output_rows(s, [&](std::int64_t image, int row) {
+        const float* const in = x + image * s.h * s.w * c;
+        const Span rows = window_of(row, s.h, s);
+        for (int column = 0; column < q; ++column) {
+            float* const out = y + ((image * s.p() + row) * q + column) * c;
+            const Span columns = window_of(column, s.w, s);
+            std::fill_n(out, c, 0.0f);
+            for (int h = rows.begin; h < rows.end; ++h) {
+                kernels.column_sum(out, in + (std::int64_t{h} * s.w + columns.begin) * c, columns.end - columns.begin,
+                                   c);
+            }
+            for (int j = 0; j < c; ++j) {
+                out[j] /= area;
+            }
+        }
+    });
+}
+
+void average_pool_backward(float* dx, const float* dy, const PoolShape& s, Stream) {
+    check(s);
+    const std::int64_t pixels = std::int64_t{s.h} * s.w;
+    const int p = s.p(), q = s.q();
+    const float area = static_cast<float>(s.window * s.window);
+    for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
+        float* const out = dx + image * pixels * s.c + first;
+        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+            std::fill_n(out + pixel * s.c, channels, 0.0f);
+        }
+        for (int row = 0; row < p; ++row) {
+            const Span rows = window_of(row, s.h, s);
+            for (int column = 0; column < q; ++column) {
+                const Span columns = window_of(column, s.w, s);
+                const float* const __restrict gradient = dy + ((image * p + row) * q + column) * s.c + first;
+                for (int h = rows.begin; h < rows.end; ++h) {
+                    for (int w = columns.begin; w < columns.end; ++w) {
+                        float* const __restrict target = out + (std::int64_t{h} * s.w + w) * s.c;
+                        for (int j = 0; j < channels; ++j) {
+                            target[j] += gradient[j] / area;
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
+}  // namespace cutis::cpu
