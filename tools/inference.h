@@ -1,0 +1,51 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <span>
+#include <vector>
+
+#include "models/model.h"
+#include "tools/predictions.h"
+
+namespace cutis {
+
+class PackedDataset;
+class Progress;
+class SafetensorsFile;
+
+/// What a model's input looks like: size x size pixels, (x / 255 - mean) / std per channel.
+struct InputSettings {
+    int size = 224;
+    std::array<float, 3> mean{}, std{};
+};
+
+/// torchvision's figures for ImageNet.
+inline constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
+inline constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
+
+/// What a weights file states in its metadata: "mean" and "std" as "r,g,b", "size" in pixels. Where it states nothing:
+/// ImageNet's figures, 224. Throws Error naming the file and the key when a value is no such thing.
+InputSettings input_settings(const SafetensorsFile& weights);
+
+/// "0.5,0.5,0.5" as three numbers; throws Error naming `what` otherwise. Deviations must be positive.
+std::array<float, 3> parse_three(std::string_view text, std::string_view what);
+
+/// Writes image `index` of a sequence, normalised, as size x size x 3 floats to `out`. Called from several threads.
+using ReadInput = std::function<void(std::int64_t index, float* out)>;
+
+/// Logits, count x model.classes(), row-major. Inputs are read ahead on threads of their own while the model computes
+/// (evaluation mode, nothing recorded). The result depends neither on threads nor, beyond rounding, on `batch_size`.
+/// Throws Error of `read`, and Stopped after SIGINT or SIGTERM.
+/// @param readers  reading threads; 0: chosen
+std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
+                                  Progress* progress = nullptr, int readers = 0);
+
+/// Softmax of the model's logits for the images `indices` of `data`, with their labels and lesions. Images of another
+/// size than the input are resized. Throws Error, naming the row, for a damaged data set or a label that the model does
+/// not have; Stopped after SIGINT or SIGTERM.
+Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<const int> indices,
+                            const InputSettings& input, int batch_size, Progress* progress = nullptr);
+
+}  // namespace cutis
