@@ -1,0 +1,95 @@
+#include "tools/evaluation.h"
+
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+namespace cutis {
+namespace {
+
+using Json = nlohmann::ordered_json;
+
+Json number(double value) {
+    return std::isfinite(value) ? Json(value) : Json(nullptr);
+}
+
+Json with_interval(double value, const Interval& interval) {
+    return {{"value", number(value)}, {"low", number(interval.low)}, {"high", number(interval.high)}};
+}
+
+}  // namespace
+
+Evaluation judge(std::string split, Predictions predictions, bool leaky, const BootstrapOptions& options) {
+    Evaluation evaluation{std::move(split), leaky, std::move(predictions), {}, {}};
+    validate(evaluation.predictions, evaluation.split);
+    evaluation.metrics = compute_metrics(evaluation.predictions);
+    evaluation.intervals = bootstrap_intervals(evaluation.predictions, options);
+    return evaluation;
+}
+
+std::string metrics_to_json(const Evaluation& evaluation) {
+    const Metrics& m = evaluation.metrics;
+    const MetricIntervals& i = evaluation.intervals;
+    Json json;
+    json["split"] = evaluation.split;
+    json["leaky"] = evaluation.leaky;
+    json["images"] = evaluation.predictions.size();
+    json["lesions"] = evaluation.predictions.lesions();
+    json["accuracy"] = number(m.accuracy);
+    json["balanced_accuracy"] = number(m.balanced_accuracy);
+    json["macro_f1"] = number(m.macro_f1);
+    json["macro_auc"] = number(m.macro_auc);
+    json["ece"] = number(m.ece);
+    json["nll"] = number(m.nll);
+    json["brier"] = number(m.brier);
+    json["melanoma_sensitivity"] = number(m.melanoma_sensitivity);
+    json["melanoma_sensitivity_at_specificity_90"] = number(m.melanoma_sensitivity_at_90);
+    json["melanoma_sensitivity_at_specificity_95"] = number(m.melanoma_sensitivity_at_95);
+
+    json["class_names"] = evaluation.predictions.class_names;
+    Json intervals = {
+        {"accuracy", with_interval(m.accuracy, i.accuracy)},
+        {"balanced_accuracy", with_interval(m.balanced_accuracy, i.balanced_accuracy)},
+        {"macro_f1", with_interval(m.macro_f1, i.macro_f1)},
+        {"macro_auc", with_interval(m.macro_auc, i.macro_auc)},
+        {"ece", with_interval(m.ece, i.ece)},
+        {"melanoma_sensitivity", with_interval(m.melanoma_sensitivity, i.melanoma_sensitivity)},
+        {"melanoma_sensitivity_at_specificity_90",
+         with_interval(m.melanoma_sensitivity_at_90, i.melanoma_sensitivity_at_90)},
+        {"melanoma_sensitivity_at_specificity_95",
+         with_interval(m.melanoma_sensitivity_at_95, i.melanoma_sensitivity_at_95)},
+    };
+    json["per_class"] = Json::array();
+    json["confusion_matrix"] = Json::array();
+    intervals["per_class"] = Json::array();
+    const std::size_t classes = m.classes.size();
+    for (std::size_t k = 0; k < classes; ++k) {
+        const ClassMetrics& c = m.classes[k];
+        json["per_class"].push_back({{"name", evaluation.predictions.class_names[k]},
+                                     {"support", c.support},
+                                     {"sensitivity", number(c.sensitivity)},
+                                     {"specificity", number(c.specificity)},
+                                     {"precision", number(c.precision)},
+                                     {"f1", number(c.f1)},
+                                     {"auc", number(c.auc)}});
+        const auto row = m.confusion.begin() + static_cast<std::ptrdiff_t>(k * classes);
+        json["confusion_matrix"].push_back(std::vector<std::int64_t>(row, row + static_cast<std::ptrdiff_t>(classes)));
+        if (k < i.classes.size()) {
+            intervals["per_class"].push_back({{"name", evaluation.predictions.class_names[k]},
+                                              {"sensitivity", with_interval(c.sensitivity, i.classes[k].sensitivity)},
+                                              {"specificity", with_interval(c.specificity, i.classes[k].specificity)},
+                                              {"f1", with_interval(c.f1, i.classes[k].f1)},
+                                              {"auc", with_interval(c.auc, i.classes[k].auc)}});
+        }
+    }
+    json["intervals"] = std::move(intervals);
+    json["bootstrap"] = {{"unit", "lesion"},
+                         {"level", i.options.level},
+                         {"resamples", i.options.resamples},
+                         {"seed", i.options.seed},
+                         {"lesions", i.lesions}};
+    // Names come from users' files and may be no UTF-8: such bytes become U+FFFD, which is better than no file at all.
+    return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+}
+
+}  // namespace cutis

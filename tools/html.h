@@ -1,0 +1,21 @@
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <string>
+#include <string_view>
+
+namespace cutis {
+
+/// `text` as it may stand in HTML, between tags or in a quoted attribute: & < > " ' become entities; what is not UTF-8,
+/// control characters and characters that turn the writing direction become U+FFFD, so that no name can disturb its
+/// page.
+std::string html_escape(std::string_view text);
+
+/// At most `characters` characters of `text` (not escaped); the last is an ellipsis where some were cut.
+std::string shortened(std::string_view text, std::size_t characters);
+
+/// A data: address that holds a PNG or JPEG file, or "" where `image` is neither.
+std::string image_data_uri(std::span<const std::uint8_t> image);
+
+}  // namespace cutis
