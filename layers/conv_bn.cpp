@@ -7,8 +7,8 @@
 namespace cutis {
 
 ConvBn::ConvBn(const Config& c) : config(c) {
-    require(c.c_in >= 1 && c.c_out >= 1 && (c.stride == 1 || c.stride == 2), "convolution: {} to {} channels, stride {}",
-            c.c_in, c.c_out, c.stride);
+    require(c.c_in >= 1 && c.c_out >= 1 && (c.stride == 1 || c.stride == 2),
+            "convolution: {} to {} channels, stride {}", c.c_in, c.c_out, c.stride);
     Shape shape;
     switch (c.kind) {
         case ConvKind::dense:

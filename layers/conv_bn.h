@@ -27,7 +27,8 @@ struct ConvBn {
 
     explicit ConvBn(const Config& config);
 
-    /// Kaiming normal, fan out (torchvision's rule for MobileNetV2); gamma 1, beta 0, running mean 0, running variance 1.
+    /// Kaiming normal, fan out (torchvision's rule for MobileNetV2); gamma 1, beta 0, running mean 0, running
+    /// variance 1.
     void init(std::uint64_t seed, const std::string& conv_name);
     void visit(const std::string& conv_name, const std::string& norm_name, Parts& parts) const;
 
@@ -44,11 +45,11 @@ struct ConvBn {
 /// - residual: x is added to the last unit's output (equal shapes; the last unit has no activation).
 /// - pool: the result is the mean over h and w of the last unit's output, n x c; not together with residual.
 ///
-/// This is one differentiable op with a hand-written schedule where that is possible (training with every parameter of the units
-/// wanted, or inference), and the composition of plain ops elsewhere and with context.fused off. Both compute the same function;
-/// the composition is the definition. In the schedule each unit stores only its raw convolution output: the
-/// statistics come from the producer's epilogue, the consumer normalises and clamps as it loads, and walking back, batchnorm's
-/// input gradient is applied as the gradient is loaded. A dense unit can only stand first.
+/// This is one differentiable op with a hand-written schedule where that is possible (training with every parameter of
+/// the units wanted, or inference), and the composition of plain ops elsewhere and with context.fused off. Both compute
+/// the same function; the composition is the definition. In the schedule each unit stores only its raw convolution
+/// output: the statistics come from the producer's epilogue, the consumer normalises and clamps as it loads, and
+/// walking back, batchnorm's input gradient is applied as the gradient is loaded. A dense unit can only stand first.
 Variable conv_chain(const Variable& x, std::span<ConvBn* const> units, bool residual, bool pool,
                     const ForwardContext& context);
 

@@ -17,10 +17,11 @@
 //
 //   backward  g[i]: gradient of z[i], already masked by the activation, with dgamma[i] and dbeta[i]
 //             dy[i] = a g[i] + b y[i] + d    made while g[i] and y[i] are loaded (batchnorm's input gradient)
-//             dw[i], g[i-1]                  from dy[i]; the mask and the sums for dgamma[i-1], dbeta[i-1] in the epilogue
+//             dw[i], g[i-1]                  from dy[i]; the mask and the sums for dgamma[i-1], dbeta[i-1] in the
+//             epilogue
 //
-// Against the composition of plain ops this saves, per unit, a store and a load of z, a load of y for the statistics, and two
-// passes over the gradient: about half of the step's memory traffic on a CPU, where the step is bound by it.
+// Against the composition of plain ops this saves, per unit, a store and a load of z, a load of y for the statistics,
+// and two passes over the gradient: about half of the step's memory traffic on a CPU, where the step is bound by it.
 
 namespace cutis {
 namespace {
@@ -30,8 +31,8 @@ struct UnitState {
     Variable weight, gamma, beta;
     ConvBn::Config config;
     Shape in, out;
-    Tensor y;                             // raw convolution output
-    Tensor mean, scale, shift, inv_std;   // c_out each
+    Tensor y;                            // raw convolution output
+    Tensor mean, scale, shift, inv_std;  // c_out each
 
     std::int64_t rows() const { return out[0] * out[1] * out[2]; }
     Normalize normalize() const { return {scale.data(), shift.data(), config.act}; }
@@ -49,8 +50,15 @@ DepthwiseShape depthwise_shape(const UnitState& unit) {
 
 ConvShape dense_shape(const UnitState& unit) {
     const int kernel = unit.config.kernel;
-    return {static_cast<int>(unit.in[0]), static_cast<int>(unit.in[1]), static_cast<int>(unit.in[2]),
-            static_cast<int>(unit.in[3]), unit.config.c_out, kernel, kernel, unit.config.stride, (kernel - 1) / 2};
+    return {static_cast<int>(unit.in[0]),
+            static_cast<int>(unit.in[1]),
+            static_cast<int>(unit.in[2]),
+            static_cast<int>(unit.in[3]),
+            unit.config.c_out,
+            kernel,
+            kernel,
+            unit.config.stride,
+            (kernel - 1) / 2};
 }
 
 void convolve(UnitState& unit, const float* x, const Normalize* on_load, const BatchStatistics* statistics) {
@@ -94,7 +102,8 @@ Tensor run_forward(ChainState& chain, const Tensor& x, std::span<ConvBn* const> 
     const bool keep = context.training;
     for (std::size_t i = 0; i < units.size(); ++i) {
         ConvBn& layer = *units[i];
-        UnitState unit{layer.weight, layer.gamma, layer.beta, layer.config, shape, layer.output_shape(shape), {}, {}, {}, {}, {}};
+        UnitState unit{layer.weight, layer.gamma, layer.beta, layer.config, shape, layer.output_shape(shape),
+                       {},           {},          {},         {},           {}};
         const Shape channels{layer.config.c_out};
         unit.y = Tensor::empty(unit.out);
         unit.scale = Tensor::empty(channels);
@@ -108,8 +117,9 @@ Tensor run_forward(ChainState& chain, const Tensor& x, std::span<ConvBn* const> 
             var = Tensor::empty(channels);
             const BatchStatistics statistics{unit.mean.data(), var.data()};
             convolve(unit, input, before, &statistics);
-            cpu::batchnorm_update_running(layer.norm.running_mean.data(), layer.norm.running_var.data(), unit.mean.data(),
-                                          var.data(), unit.rows(), layer.norm.momentum, layer.config.c_out);
+            cpu::batchnorm_update_running(layer.norm.running_mean.data(), layer.norm.running_var.data(),
+                                          unit.mean.data(), var.data(), unit.rows(), layer.norm.momentum,
+                                          layer.config.c_out);
             layer.norm.running_mean.mark_changed();
             layer.norm.running_var.mark_changed();
         } else {
@@ -154,13 +164,13 @@ void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, c
         if (chain.pool) {
             g = Tensor::empty(last.out);
             cpu::global_average_pool_backward(g.data(), dout.data(), last.y.data(), &normalize, &before,
-                                              static_cast<int>(last.out[0]), static_cast<int>(last.out[1] * last.out[2]),
-                                              last.config.c_out);
+                                              static_cast<int>(last.out[0]),
+                                              static_cast<int>(last.out[1] * last.out[2]), last.config.c_out);
         } else {
             const bool masked = last.config.act != Activation::identity;
             g = masked ? Tensor::empty(last.out) : dout;
-            cpu::batchnorm_reduce(masked ? g.data() : nullptr, before, dout.data(), last.y.data(), normalize, last.rows(),
-                                  last.config.c_out);
+            cpu::batchnorm_reduce(masked ? g.data() : nullptr, before, dout.data(), last.y.data(), normalize,
+                                  last.rows(), last.config.c_out);
         }
     }
     for (std::size_t i = chain.units.size(); i-- > 0;) {
@@ -187,7 +197,8 @@ void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, c
             g = std::move(next_g);
         } else {
             Tensor dx = x.requires_grad() ? Tensor::empty(unit.in) : Tensor();
-            const float* const shortcut = chain.residual && unit.config.kind == ConvKind::pointwise ? dout.data() : nullptr;
+            const float* const shortcut =
+                chain.residual && unit.config.kind == ConvKind::pointwise ? dout.data() : nullptr;
             convolve_backward(unit, dx ? dx.data() : nullptr, dw.data(), g.data(), gradient, saved_x.data(), nullptr,
                               nullptr, shortcut);
             if (dx) {

@@ -6,8 +6,9 @@
 
 namespace cutis {
 
-/// Exponential moving average of a model's parameters and running statistics: average = decay * average + (1 - decay) * now.
-/// Early on the decay is min(decay, (1 + updates) / (10 + updates)), so that the start does not linger (TensorFlow's rule).
+/// Exponential moving average of a model's parameters and running statistics: average = decay * average + (1 - decay) *
+/// now. Early on the decay is min(decay, (1 + updates) / (10 + updates)), so that the start does not linger
+/// (TensorFlow's rule).
 class Ema {
   public:
     /// Starts from the model's present state.

@@ -1,5 +1,6 @@
 #include "layers/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -23,9 +24,6 @@ OptimizerKind optimizer_from_name(std::string_view name) {
 Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Group> groups) : config_(config) {
     for (Group& group : groups) {
         for (ParameterRef& parameter : group.parameters) {
-            if (!parameter.variable.requires_grad()) {
-                continue;
-            }
             const Shape& shape = parameter.variable.shape();
             Slot slot{std::move(parameter), group.lr, Tensor::zeros(shape), {}};
             if (config.kind != OptimizerKind::sgd) {
@@ -34,14 +32,22 @@ Optimizer::Optimizer(const OptimizerConfig& config, std::vector<Group> groups) :
             slots_.push_back(std::move(slot));
         }
     }
-    require(!slots_.empty(), "optimizer: every parameter is frozen; there is nothing to train");
+    require(std::any_of(slots_.begin(), slots_.end(),
+                        [](const Slot& slot) { return slot.parameter.variable.requires_grad(); }),
+            "optimizer: every parameter is frozen; there is nothing to train");
+    updates_ = Tensor::zeros({static_cast<std::int64_t>(slots_.size())});
 }
 
 void Optimizer::step(double factor) {
-    const bool first = steps_ == 0;
-    ++steps_;
-    for (Slot& slot : slots_) {
+    for (std::size_t i = 0; i < slots_.size(); ++i) {
+        Slot& slot = slots_[i];
         Variable& variable = slot.parameter.variable;
+        if (!variable.requires_grad()) {
+            continue;
+        }
+        float& updates = updates_.data()[i];
+        const bool first = updates == 0.0f;
+        updates += 1.0f;
         const Tensor& gradient = variable.grad();
         require(static_cast<bool>(gradient), "optimizer: parameter {} has no gradient; was backward run?",
                 slot.parameter.name);
@@ -61,7 +67,7 @@ void Optimizer::step(double factor) {
                 break;
             case OptimizerKind::adamw:
                 cpu::adamw_step(weight.data(), slot.first.data(), slot.second.data(), gradient.data(),
-                                {lr, config_.beta1, config_.beta2, config_.eps, decay}, steps_, n);
+                                {lr, config_.beta1, config_.beta2, config_.eps, decay}, std::llround(updates), n);
                 break;
         }
         weight.mark_changed();
@@ -100,7 +106,7 @@ void Optimizer::scale_gradients(float factor) {
 }
 
 std::vector<BufferRef> Optimizer::state() const {
-    std::vector<BufferRef> state;
+    std::vector<BufferRef> state{{"optimizer.updates", updates_}};
     for (const Slot& slot : slots_) {
         const std::string prefix = "optimizer." + slot.parameter.name;
         state.push_back({prefix + (config_.kind == OptimizerKind::adamw ? ".mean" : ".momentum"), slot.first});

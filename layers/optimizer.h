@@ -16,12 +16,12 @@ OptimizerKind optimizer_from_name(std::string_view name);
 /// torch.optim's meanings of every constant.
 struct OptimizerConfig {
     OptimizerKind kind = OptimizerKind::sgd;
-    float momentum = 0.9f;      ///< sgd, rmsprop
-    bool nesterov = false;      ///< sgd
-    float weight_decay = 0.0f;  ///< on parameters with `decay` only
-    float alpha = 0.99f;        ///< rmsprop
+    float momentum = 0.9f;               ///< sgd, rmsprop
+    bool nesterov = false;               ///< sgd
+    float weight_decay = 0.0f;           ///< on parameters with `decay` only
+    float alpha = 0.99f;                 ///< rmsprop
     float beta1 = 0.9f, beta2 = 0.999f;  ///< adamw
-    float eps = 1e-8f;          ///< rmsprop, adamw
+    float eps = 1e-8f;                   ///< rmsprop, adamw
 };
 
 /// Updates parameters in place from their gradients.
@@ -32,23 +32,22 @@ class Optimizer {
         float lr = 0.01f;  ///< base learning rate
     };
 
-    /// Frozen parameters are left out.
+    /// A parameter that is frozen (does not require a gradient) at a step is left out of it. Throws Error when all are
+    /// frozen.
     Optimizer(const OptimizerConfig& config, std::vector<Group> groups);
 
     /// One update with each group's lr times `factor`. Throws Error naming a parameter that has no gradient.
     void step(double factor);
     void clear_gradients();
-    /// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before. Throws Error when it
-    /// is not finite.
+    /// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before. Throws Error when
+    /// it is not finite.
     double clip_gradients(double limit);
     /// Multiplies all gradients (mean over accumulated batches).
     void scale_gradients(float factor);
 
-    /// Moments by checkpoint name ("optimizer.<parameter>.<moment>"), in memory layout; they exist from the start. Together with
-    /// `steps` they are the optimiser's whole state.
+    /// The whole state by checkpoint name, in memory layout: moments ("optimizer.<parameter>.<moment>") and how many
+    /// updates each parameter has had ("optimizer.updates", exact to 2^24).
     std::vector<BufferRef> state() const;
-    std::int64_t steps() const { return steps_; }
-    void set_steps(std::int64_t steps) { steps_ = steps; }
 
   private:
     struct Slot {
@@ -59,7 +58,7 @@ class Optimizer {
 
     OptimizerConfig config_;
     std::vector<Slot> slots_;
-    std::int64_t steps_ = 0;
+    Tensor updates_;  ///< one per slot, f32
 };
 
 }  // namespace cutis

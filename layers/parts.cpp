@@ -6,8 +6,8 @@
 namespace cutis {
 namespace {
 
-// Calls body(memory index, file index) for every element. Memory k r s c against file k c r s; a depthwise filter is one
-// with k and c exchanged: memory (r s) c, file c (r s).
+// Calls body(memory index, file index) for every element. Memory k r s c against file k c r s; a depthwise filter is
+// one with k and c exchanged: memory (r s) c, file c (r s).
 template <class Body>
 void for_each_index(const Shape& memory, WeightLayout layout, Body&& body) {
     std::int64_t outer = 1, taps = 1, channels = memory.elements();

@@ -10,10 +10,10 @@ namespace cutis {
 
 /// How a parameter lies in memory, against PyTorch's layout in files.
 enum class WeightLayout {
-    same,        ///< vectors and linear weights k x c
-    dense,       ///< memory k r s c, file k c r s
-    pointwise,   ///< memory k c, file k c 1 1
-    depthwise,   ///< memory r s c, file c 1 r s
+    same,       ///< vectors and linear weights k x c
+    dense,      ///< memory k r s c, file k c r s
+    pointwise,  ///< memory k c, file k c 1 1
+    depthwise,  ///< memory r s c, file c 1 r s
 };
 
 /// A trained tensor of a model under its checkpoint name (torchvision's).
@@ -49,13 +49,13 @@ void from_file_order(Tensor& tensor, std::span<const float> values, WeightLayout
 /// What a forward pass needs to know beside its input.
 struct ForwardContext {
     bool training = false;
-    std::uint64_t seed = 0;   ///< of the run: dropout
-    std::uint64_t step = 0;   ///< dropout masks differ by step
-    bool fused = true;        ///< run chains of convolution and batchnorm in the fused schedule
+    std::uint64_t seed = 0;  ///< of the run: dropout
+    std::uint64_t step = 0;  ///< dropout masks differ by step
+    bool fused = true;       ///< run chains of convolution and batchnorm in the fused schedule
 };
 
-/// Initial weights: normal with mean 0, drawn from the Philox stream (seed, weights, hash of name), so that a parameter's values depend
-/// on its name alone and not on the layers around it. Values are drawn in the file's order.
+/// Initial weights: normal with mean 0, drawn from the Philox stream (seed, weights, hash of name), so that a
+/// parameter's values depend on its name alone and not on the layers around it. Values are drawn in the file's order.
 void init_normal(Tensor& tensor, WeightLayout layout, float stddev, std::uint64_t seed, std::string_view name);
 /// FNV-1a, 32 bits: how a name becomes a stream number.
 std::uint32_t name_hash(std::string_view name);

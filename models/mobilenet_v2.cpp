@@ -74,7 +74,8 @@ Variable InvertedResidual::forward(const Variable& x, const ForwardContext& cont
 MobileNetV2::MobileNetV2(const ModelOptions& chosen) : options(chosen) {
     require(options.classes >= 1 && options.classes <= 100000, "mobilenet_v2: {} classes; 1 to 100000 are possible",
             options.classes);
-    require(options.width >= 0.1f && options.width <= 4.0f, "mobilenet_v2: width {}; 0.1 to 4 are possible", options.width);
+    require(options.width >= 0.1f && options.width <= 4.0f, "mobilenet_v2: width {}; 0.1 to 4 are possible",
+            options.width);
     int c = rounded_width(32.0f * options.width);
     stem.emplace_back(ConvBn::Config{ConvKind::dense, 3, c, 3, 2, Activation::relu6});
     for (const Stage& stage : kStages) {
@@ -93,8 +94,8 @@ MobileNetV2::MobileNetV2(const ModelOptions& chosen) : options(chosen) {
 Variable MobileNetV2::features(const Variable& images, const ForwardContext& context) {
     require(images.shape().rank() == 4 && images.shape()[3] == 3 && images.shape()[1] >= least_size() &&
                 images.shape()[2] >= least_size(),
-            "mobilenet_v2: images {}; n x h x w x 3 with h and w of at least {} were expected", to_string(images.shape()),
-            least_size());
+            "mobilenet_v2: images {}; n x h x w x 3 with h and w of at least {} were expected",
+            to_string(images.shape()), least_size());
     // The stem's output is consumed by the first block alone, so that both run as one chain.
     std::vector<ConvBn*> first = pointers(stem);
     for (ConvBn& unit : blocks.front().units) {
@@ -137,10 +138,16 @@ std::vector<LayerSummary> MobileNetV2::summarize(int size) const {
         constexpr const char* kKinds[] = {"conv", "pointwise", "depthwise"};
         shape = unit.output_shape(shape);
         const std::int64_t weights = unit.weight.value().elements();
-        layers.push_back({conv, kKinds[static_cast<int>(unit.config.kind)], {shape[1], shape[2], shape[3]}, weights,
+        layers.push_back({conv,
+                          kKinds[static_cast<int>(unit.config.kind)],
+                          {shape[1], shape[2], shape[3]},
+                          weights,
                           weights * shape[1] * shape[2]});
-        layers.push_back({norm, unit.config.act == Activation::identity ? "batchnorm" : "batchnorm+relu6",
-                          {shape[1], shape[2], shape[3]}, 2 * shape[3], 0});
+        layers.push_back({norm,
+                          unit.config.act == Activation::identity ? "batchnorm" : "batchnorm+relu6",
+                          {shape[1], shape[2], shape[3]},
+                          2 * shape[3],
+                          0});
     });
     layers.push_back({"pool", "global average", {shape[3]}, 0, 0});
     const std::int64_t weights = classifier_weight.value().elements();

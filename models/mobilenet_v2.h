@@ -7,8 +7,8 @@
 
 namespace cutis {
 
-/// A bottleneck of MobileNetV2: expand 1x1 (left out at expansion 1), depthwise 3x3, project 1x1 without activation; the input is
-/// added where stride is 1 and the widths agree.
+/// A bottleneck of MobileNetV2: expand 1x1 (left out at expansion 1), depthwise 3x3, project 1x1 without activation;
+/// the input is added where stride is 1 and the widths agree.
 struct InvertedResidual {
     std::vector<ConvBn> units;
     bool residual = false;
@@ -34,9 +34,9 @@ struct MobileNetV2 final : Model {
     Variable features(const Variable& images, const ForwardContext& context);
 
     ModelOptions options;
-    std::vector<ConvBn> stem;                 ///< features.0, one unit
-    std::vector<InvertedResidual> blocks;     ///< features.1 to features.17
-    std::vector<ConvBn> head;                 ///< features.18, one unit
+    std::vector<ConvBn> stem;                     ///< features.0, one unit
+    std::vector<InvertedResidual> blocks;         ///< features.1 to features.17
+    std::vector<ConvBn> head;                     ///< features.18, one unit
     Variable classifier_weight, classifier_bias;  ///< classifier.1
 };
 

@@ -17,7 +17,9 @@ constexpr ModelEntry kModels[] = {
 
 }  // namespace
 
-std::span<const ModelEntry> model_table() { return kModels; }
+std::span<const ModelEntry> model_table() {
+    return kModels;
+}
 
 std::unique_ptr<Model> make_model(std::string_view name, const ModelOptions& options) {
     std::string known;

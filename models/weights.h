@@ -12,21 +12,22 @@ namespace cutis {
 
 /// What came of loading weights.
 struct LoadReport {
-    std::int64_t matched = 0;                 ///< tensors taken from the file
-    std::vector<std::string> reinitialized;   ///< classifier tensors kept at their initial values
-    std::vector<std::string> unused;          ///< tensors of the file that the model does not have
+    std::int64_t matched = 0;                ///< tensors taken from the file
+    std::vector<std::string> reinitialized;  ///< classifier tensors kept at their initial values
+    std::vector<std::string> unused;         ///< tensors of the file that the model does not have
 
     /// A notice for the user: one line, empty when everything matched.
     std::string notice() const;
 };
 
-/// Copies a file's tensors into the model by name (torchvision's names and layout; f16 and bf16 are widened). With `new_classifier` the
-/// classifier may be missing or of another number of classes and keeps its initial values; every other tensor must be there in the model's
-/// shape: otherwise Error names the file and tensor ("a checkpoint of another model"). num_batches_tracked is ignored.
+/// Copies a file's tensors into the model by name (torchvision's names and layout; f16 and bf16 are widened). With
+/// `new_classifier` the classifier may be missing or of another number of classes and keeps its initial values; every
+/// other tensor must be there in the model's shape: otherwise Error names the file and tensor ("a checkpoint of another
+/// model"). num_batches_tracked is ignored.
 LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_classifier);
 
-/// Number of classes that a file's classifier has: rows of its last weight matrix named like the model's; 0 where it has
-/// none.
+/// Number of classes that a file's classifier has: rows of its last weight matrix named like the model's; 0 where it
+/// has none.
 int classes_in_file(const SafetensorsFile& file, std::string_view classifier_prefix);
 
 /// Further tensors of a checkpoint (optimiser, averages), saved in memory layout.
