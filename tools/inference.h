@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <functional>
 #include <span>
+#include <string>
+#include <string_view>
 #include <vector>
 
 #include "models/model.h"
@@ -38,9 +40,12 @@ using ReadInput = std::function<void(std::int64_t index, float* out)>;
 /// Logits, count x model.classes(), row-major. Inputs are read ahead on threads of their own while the model computes
 /// (evaluation mode, nothing recorded). The result depends neither on threads nor, beyond rounding, on `batch_size`.
 /// Throws Error of `read`, and Stopped after SIGINT or SIGTERM.
-/// @param readers  reading threads; 0: chosen
+/// @param readers  reading threads
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress = nullptr, int readers = 0);
+                                  Progress* progress = nullptr, int readers = 1);
+
+/// Names of a model's outputs: `known` as far as it goes, then class_<number>.
+std::vector<std::string> class_names_for(int classes, std::vector<std::string> known);
 
 /// Softmax of the model's logits for the images `indices` of `data`, with their labels and lesions. Images of another
 /// size than the input are resized. Throws Error, naming the row, for a damaged data set or a label that the model does
