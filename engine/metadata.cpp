@@ -55,11 +55,6 @@ std::string optional_field(const CsvTable& table, std::size_t row, std::optional
     return printable(table.field(row, *column));
 }
 
-std::size_t image_column(const CsvTable& table) {
-    const std::optional<std::size_t> image = table.find_column("image");
-    return image && !table.find_column("image_id") ? *image : table.column("image_id");
-}
-
 /// Finds the class of each row from the text of its dx column.
 class DiagnosisColumn {
   public:
@@ -222,6 +217,11 @@ std::string image_id_of(std::string_view field) {
         }
     }
     return std::string(field);
+}
+
+std::size_t image_column(const CsvTable& table) {
+    const std::optional<std::size_t> image = table.find_column("image");
+    return image && !table.find_column("image_id") ? *image : table.column("image_id");
 }
 
 Labels read_labels(const CsvTable& table, const std::vector<std::string>& class_names) {

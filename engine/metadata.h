@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstddef>
 #include <filesystem>
 #include <string>
 #include <string_view>
@@ -32,6 +33,9 @@ const std::vector<std::string>& ham10000_class_names();
 
 /// An image id of a CSV file: the field without a file extension .jpg, .jpeg or .png (any case).
 std::string image_id_of(std::string_view field);
+
+/// The column of image ids, image_id or else image; throws Error naming the file when it has neither.
+std::size_t image_column(const CsvTable& table);
 
 /// Reads diagnoses from one of two kinds of CSV file:
 /// - HAM10000 metadata: columns image_id (or image), lesion_id, dx, and perhaps age, sex, localization. `dx` is a class

@@ -1,0 +1,271 @@
+#include "engine/packed_dataset.h"
+
+#include <bit>
+#include <cstring>
+#include <limits>
+#include <nlohmann/json.hpp>
+#include <utility>
+
+#include "engine/crc32c.h"
+#include "engine/json.h"
+#include "engine/text.h"
+#include "kernels/error.h"
+
+namespace cutis {
+namespace {
+
+static_assert(std::endian::native == std::endian::little, "numbers of the header page are little-endian");
+
+// The first byte is no text and the line end is Windows': a transfer in text mode changes one of them.
+constexpr char kMagic[8] = {'\x89', 'C', 'U', 'T', 'I', 'S', '\r', '\n'};
+constexpr std::uint32_t kVersion = 1;
+constexpr std::size_t kPageSize = 4096;
+constexpr int kLargestImage = 16384;
+constexpr const char* kRemedy = "run `cutis prepare` again";
+
+struct Header {
+    char magic[8];
+    std::uint32_t version;
+    std::uint32_t index_checksum;
+    std::uint64_t index_offset;
+    std::uint64_t index_size;
+};
+static_assert(sizeof(Header) == 32, "written and read as it lies in memory");
+
+std::size_t image_bytes(int image_size) {
+    return static_cast<std::size_t>(image_size) * static_cast<std::size_t>(image_size) * 3;
+}
+
+/// The header of a file whose size and first page are as they were written.
+Header read_header(std::span<const std::byte> file, std::string_view name) {
+    require(file.size() >= sizeof kMagic && std::memcmp(file.data(), kMagic, sizeof kMagic) == 0,
+            "{}: is no packed data set of cutis; give a file that `cutis prepare` wrote", name);
+    require(file.size() >= kPageSize, "{}: is cut short after {} bytes; {}", name, file.size(), kRemedy);
+    Header header{};
+    std::memcpy(&header, file.data(), sizeof header);
+    require(header.version == kVersion,
+            "{}: has format version {}, but this cutis reads version {}; {}, or use a newer cutis", name,
+            header.version, kVersion, kRemedy);
+    std::uint32_t checksum = 0;
+    std::memcpy(&checksum, file.data() + kPageSize - sizeof checksum, sizeof checksum);
+    require(crc32c(file.first(kPageSize - sizeof checksum)) == checksum,
+            "{}: its header is damaged (bytes 0 to {}); {}", name, kPageSize - 1, kRemedy);
+    std::uint64_t size = 0;
+    require(header.index_offset >= kPageSize && !__builtin_add_overflow(header.index_offset, header.index_size, &size),
+            "{}: its header states an index of {} bytes at offset {}, which cannot be; {}", name, header.index_size,
+            header.index_offset, kRemedy);
+    require(file.size() >= size, "{}: is cut short: {} of {} bytes are there; {}", name, file.size(), size, kRemedy);
+    require(file.size() == size, "{}: has {} bytes, {} more than were written; {}", name, file.size(),
+            file.size() - size, kRemedy);
+    return header;
+}
+
+/// Reads members of the index, each with its type checked.
+class IndexReader {
+  public:
+    IndexReader(const nlohmann::json& index, std::string_view name) : index_(index), name_(name) {
+        check(index.is_object(), "itself");
+    }
+
+    const nlohmann::json& member(const char* key) const {
+        const auto found = index_.find(key);
+        check(found != index_.end(), key);
+        return *found;
+    }
+    std::string text(const char* key) const { return text(member(key), key); }
+    bool flag(const char* key) const {
+        check(member(key).is_boolean(), key);
+        return member(key).get<bool>();
+    }
+    /// A whole number from `low` to `high`.
+    std::int64_t number(const nlohmann::json& value, const char* key, std::int64_t low, std::int64_t high) const {
+        check(value.is_number_integer(), key);
+        // What is above 2^63 - 1 comes out negative, below every `low` here.
+        const auto number = value.get<std::int64_t>();
+        check(number >= low && number <= high, key);
+        return number;
+    }
+    std::vector<std::string> texts(const char* key) const {
+        const nlohmann::json& list = member(key);
+        check(list.is_array(), key);
+        std::vector<std::string> texts;
+        texts.reserve(list.size());
+        for (const nlohmann::json& value : list) {
+            texts.push_back(text(value, key));
+        }
+        return texts;
+    }
+    std::map<std::string, std::string> text_map(const char* key) const {
+        check(member(key).is_object(), key);
+        std::map<std::string, std::string> map;
+        for (const auto& [property, value] : member(key).items()) {
+            map[property] = text(value, key);
+        }
+        return map;
+    }
+    void check(bool rule, const char* key) const {
+        require(rule, "{}: \"{}\" of its index is missing or not what it should be; {}", name_, key, kRemedy);
+    }
+
+  private:
+    std::string text(const nlohmann::json& value, const char* key) const {
+        check(value.is_string(), key);
+        return value.get<std::string>();
+    }
+
+    const nlohmann::json& index_;
+    std::string_view name_;
+};
+
+/// The lists of the index that hold a text per image, and where each goes.
+constexpr std::pair<const char*, std::string Sample::*> kTextLists[] = {{"image_ids", &Sample::image_id},
+                                                                        {"lesion_ids", &Sample::lesion_id},
+                                                                        {"ages", &Sample::age},
+                                                                        {"sexes", &Sample::sex},
+                                                                        {"localizations", &Sample::localization}};
+
+std::vector<Sample> read_samples(const IndexReader& reader, std::size_t classes) {
+    const nlohmann::json& labels = reader.member("labels");
+    reader.check(labels.is_array() && !labels.empty(), "labels");
+    std::vector<Sample> samples(labels.size());
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+        samples[i].label =
+            static_cast<int>(reader.number(labels[i], "labels", 0, static_cast<std::int64_t>(classes) - 1));
+    }
+    for (const auto& [key, member] : kTextLists) {
+        std::vector<std::string> texts = reader.texts(key);
+        reader.check(texts.size() == samples.size(), key);
+        for (std::size_t i = 0; i < samples.size(); ++i) {
+            samples[i].*member = std::move(texts[i]);
+        }
+    }
+    return samples;
+}
+
+std::string index_text(const PackedIndex& index, const std::string& name) {
+    nlohmann::ordered_json json{{"codec", "raw"},
+                                {"image_size", index.image_size},
+                                {"class_names", index.class_names},
+                                {"has_lesion_ids", index.has_lesion_ids},
+                                {"properties", index.properties}};
+    for (const auto& [key, member] : kTextLists) {
+        nlohmann::ordered_json& list = json[key] = nlohmann::ordered_json::array();
+        for (const Sample& sample : index.samples) {
+            list.push_back(sample.*member);
+        }
+    }
+    for (const Sample& sample : index.samples) {
+        json["labels"].push_back(sample.label);
+    }
+    json["checksums"] = index.checksums;
+    try {
+        return json.dump();
+    } catch (const nlohmann::json::exception& error) {
+        fail("{}: an id or name is not UTF-8 text: {}; rename it", name, printable(error.what(), 200));
+    }
+}
+
+}  // namespace
+
+PackedIndex parse_packed_index(std::span<const std::byte> file, std::string_view name) {
+    const Header header = read_header(file, name);
+    const auto bytes = file.subspan(static_cast<std::size_t>(header.index_offset));
+    PackedIndex index;
+    index.checksum = crc32c(bytes);
+    require(index.checksum == header.index_checksum, "{}: its index is damaged (bytes {} to {}); {}", name,
+            header.index_offset, file.size() - 1, kRemedy);
+    const nlohmann::json json =
+        parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, fmt::format("{}: index", name));
+    const IndexReader reader(json, name);
+    const std::string codec = reader.text("codec");
+    require(codec == "raw", "{}: its images are stored as '{}', but this cutis reads only 'raw'; {}", name,
+            printable(codec), kRemedy);
+    index.image_size = static_cast<int>(reader.number(reader.member("image_size"), "image_size", 1, kLargestImage));
+    index.class_names = reader.texts("class_names");
+    index.has_lesion_ids = reader.flag("has_lesion_ids");
+    index.properties = reader.text_map("properties");
+    index.samples = read_samples(reader, index.class_names.size());
+    reader.check(index.samples.size() <= std::numeric_limits<int>::max(), "labels");
+
+    const nlohmann::json& checksums = reader.member("checksums");
+    reader.check(checksums.is_array() && checksums.size() == index.samples.size(), "checksums");
+    for (const nlohmann::json& checksum : checksums) {
+        index.checksums.push_back(static_cast<std::uint32_t>(
+            reader.number(checksum, "checksums", 0, std::numeric_limits<std::uint32_t>::max())));
+    }
+    const std::uint64_t data_bytes = header.index_offset - kPageSize;
+    const std::uint64_t each = image_bytes(index.image_size);
+    require(data_bytes % each == 0 && data_bytes / each == index.samples.size(),
+            "{}: {} images of {} x {} pixels do not take the {} bytes that are there; {}", name, index.samples.size(),
+            index.image_size, index.image_size, data_bytes, kRemedy);
+    return index;
+}
+
+PackedDataset::PackedDataset(const std::filesystem::path& path)
+    : file_(path), index_(parse_packed_index(file_.bytes(), path.string())) {}
+
+std::span<const std::uint8_t> PackedDataset::image(std::size_t i) const {
+    require(i < size(), "{}: image {} was asked for, but it has {}", path().string(), i, size());
+    const std::size_t bytes = image_bytes(image_size());
+    const auto image = file_.bytes().subspan(kPageSize + i * bytes, bytes);
+    if (crc32c(image) != index_.checksums[i]) {
+        fail("{}: image {} ('{}') is damaged (bytes {} to {}); {}", path().string(), i, printable(sample(i).image_id),
+             kPageSize + i * bytes, kPageSize + (i + 1) * bytes - 1, kRemedy);
+    }
+    return {reinterpret_cast<const std::uint8_t*>(image.data()), image.size()};
+}
+
+std::string PackedDataset::checksum() const {
+    return fmt::format("{:08x}", index_.checksum);
+}
+
+PackedDatasetWriter::PackedDatasetWriter(const std::filesystem::path& path, int image_size,
+                                         std::vector<std::string> class_names, bool has_lesion_ids,
+                                         std::map<std::string, std::string> properties)
+    : name_(path.string()), file_(path) {
+    require(image_size >= 1 && image_size <= kLargestImage, "{}: images of {} pixels a side; 1 to {} are possible",
+            name_, image_size, kLargestImage);
+    require(!class_names.empty(), "{}: no class names; a data set needs at least one", name_);
+    index_.image_size = image_size;
+    index_.class_names = std::move(class_names);
+    index_.has_lesion_ids = has_lesion_ids;
+    index_.properties = std::move(properties);
+    const std::string page(kPageSize, '\0');  // overwritten by commit
+    file_.write(page);
+}
+
+void PackedDatasetWriter::add(const Sample& sample, std::span<const std::uint8_t> rgb) {
+    require(rgb.size() == image_bytes(index_.image_size),
+            "{}: image '{}' has {} bytes, but {} x {} pixels of RGB take {}", name_, printable(sample.image_id),
+            rgb.size(), index_.image_size, index_.image_size, image_bytes(index_.image_size));
+    require(sample.label >= 0 && static_cast<std::size_t>(sample.label) < index_.class_names.size(),
+            "{}: image '{}' has label {}, but there are {} classes", name_, printable(sample.image_id), sample.label,
+            index_.class_names.size());
+    require(image_ids_.insert(sample.image_id).second, "{}: image '{}' was added before; give each image once", name_,
+            printable(sample.image_id));
+    file_.write(rgb.data(), rgb.size());
+    index_.samples.push_back(sample);
+    index_.checksums.push_back(crc32c(std::as_bytes(rgb)));
+}
+
+void PackedDatasetWriter::commit() {
+    require(!index_.samples.empty(), "{}: no images to pack; check the folder of images and the metadata", name_);
+    const std::string index = index_text(index_, name_);
+    Header header{};
+    std::memcpy(header.magic, kMagic, sizeof kMagic);
+    header.version = kVersion;
+    header.index_checksum = crc32c(std::as_bytes(std::span(index)));
+    header.index_offset = file_.size();
+    header.index_size = index.size();
+    file_.write(index);
+
+    std::string page(kPageSize, '\0');
+    std::memcpy(page.data(), &header, sizeof header);
+    const std::size_t covered = kPageSize - sizeof(std::uint32_t);
+    const std::uint32_t checksum = crc32c(std::as_bytes(std::span(page)).first(covered));
+    std::memcpy(page.data() + covered, &checksum, sizeof checksum);
+    file_.rewrite(0, page.data(), page.size());
+    file_.commit();
+}
+
+}  // namespace cutis
