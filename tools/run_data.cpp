@@ -1,0 +1,59 @@
+#include "tools/run_data.h"
+
+#include <cmath>
+
+#include "kernels/error.h"
+
+namespace cutis {
+
+Split split_of(const TrainConfig& config, const PackedDataset& data) {
+    const int classes = static_cast<int>(data.class_names().size());
+    const bool leaky = config.split == "leaky";
+    if (config.split == "all") {
+        require(config.split_file.empty(), "split: 'all' trains on everything; leave out --split-file");
+        return make_all_split(data.samples());
+    }
+    require(leaky || config.split == "honest", "split '{}' is unknown; use honest, leaky or all", config.split);
+    if (!config.split_file.empty()) {
+        return make_fold_split(data.samples(), classes, std::filesystem::path(config.split_file), config.fold,
+                               config.seed, leaky);
+    }
+    return leaky ? make_leaky_split(data.samples(), classes, config.seed)
+                 : make_honest_split(data.samples(), classes, config.seed);
+}
+
+std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices) {
+    std::vector<std::int64_t> counts(data.class_names().size(), 0);
+    for (const int index : indices) {
+        ++counts[static_cast<std::size_t>(data.sample(static_cast<std::size_t>(index)).label)];
+    }
+    return counts;
+}
+
+std::vector<float> class_weights(std::string_view kind, std::span<const std::int64_t> counts) {
+    if (kind == "none") {
+        return {};
+    }
+    require(kind == "inverse" || kind == "effective", "class weights '{}' are unknown; use none, inverse or effective",
+            kind);
+    constexpr double kBeta = 0.999;
+    std::vector<double> raw;
+    double images = 0.0, weighted = 0.0;
+    for (const std::int64_t count : counts) {
+        const auto n = static_cast<double>(count);
+        double weight = 0.0;
+        if (count > 0) {
+            weight = kind == "inverse" ? 1.0 / n : (1.0 - kBeta) / (1.0 - std::pow(kBeta, n));
+        }
+        raw.push_back(weight);
+        images += n;
+        weighted += n * weight;
+    }
+    std::vector<float> weights;
+    for (const double weight : raw) {
+        weights.push_back(static_cast<float>(weight * images / weighted));
+    }
+    return weights;
+}
+
+}  // namespace cutis

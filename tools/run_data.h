@@ -1,0 +1,24 @@
+#pragma once
+
+#include <vector>
+
+#include "engine/packed_dataset.h"
+#include "engine/split.h"
+#include "tools/run_directory.h"
+
+namespace cutis {
+
+/// The split that `config` asks for (split, split_file, fold, seed), made anew from the data; the same call by train,
+/// evaluate and report, so that they agree.
+Split split_of(const TrainConfig& config, const PackedDataset& data);
+
+/// Images per class of `indices`.
+std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices);
+
+/// Weights of the classes in the loss, from the counts of the training part; their mean over the images is 1.
+/// "none": empty. "inverse": proportional to 1 / count. "effective": (1 - b) / (1 - b^count) with b = 0.999 (Cui et al.
+/// 2019, "Class-balanced loss based on effective number of samples"). A class without images gets 0. Throws Error for
+/// another name.
+std::vector<float> class_weights(std::string_view kind, std::span<const std::int64_t> counts);
+
+}  // namespace cutis

@@ -1,0 +1,515 @@
+#include "tools/trainer.h"
+
+#include <algorithm>
+#include <charconv>
+#include <chrono>
+#include <cmath>
+#include <nlohmann/json.hpp>
+#include <map>
+#include <optional>
+#include <utility>
+
+#include "engine/files.h"
+#include "engine/json.h"
+#include "engine/loader.h"
+#include "engine/ops.h"
+#include "engine/packed_dataset.h"
+#include "engine/sampler.h"
+#include "kernels/error.h"
+#include "kernels/parallel.h"
+#include "layers/ema.h"
+#include "layers/optimizer.h"
+#include "layers/schedule.h"
+#include "models/weights.h"
+#include "tools/build_info.h"
+#include "tools/console.h"
+#include "tools/evaluation.h"
+#include "tools/inference.h"
+#include "tools/progress.h"
+#include "tools/run_data.h"
+#include "tools/run_log.h"
+#include "tools/run_report.h"
+#include "tools/signals.h"
+
+namespace cutis {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+double seconds_since(Clock::time_point begin) {
+    return std::chrono::duration<double>(Clock::now() - begin).count();
+}
+
+// Where a run stands: all that a checkpoint keeps beside tensors. Sums are written with full precision, so that a
+// resumed epoch's means come out bit for bit.
+struct Position {
+    std::int64_t step = 0;   // updates done
+    std::int64_t epoch = 0;  // epochs finished
+    std::int64_t batch = 0;  // batches of the present epoch that are done
+    double loss_sum = 0.0;   // of the present epoch, times images
+    std::int64_t loss_images = 0;
+    double best_score = -1.0, best_loss = 0.0;
+    std::int64_t best_epoch = 0;  // 0: none yet
+    std::int64_t ema_updates = 0;
+
+    std::map<std::string, std::string> metadata() const {
+        return {{"step", std::to_string(step)},
+                {"epoch", std::to_string(epoch)},
+                {"batch", std::to_string(batch)},
+                {"loss_sum", fmt::format("{}", loss_sum)},
+                {"loss_images", std::to_string(loss_images)},
+                {"best_score", fmt::format("{}", best_score)},
+                {"best_loss", fmt::format("{}", best_loss)},
+                {"best_epoch", std::to_string(best_epoch)},
+                {"ema_updates", std::to_string(ema_updates)}};
+    }
+
+    static Position from(const SafetensorsFile& file) {
+        const auto number = [&]<class T>(const char* key, T& value) {
+            const auto found = file.metadata().find(key);
+            const std::string text = found == file.metadata().end() ? std::string() : found->second;
+            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
+            require(error == std::errc() && end == text.data() + text.size(),
+                    "{}: metadata '{}' is missing or no number; this is no training checkpoint", file.path().string(),
+                    key);
+        };
+        Position position;
+        number("step", position.step);
+        number("epoch", position.epoch);
+        number("batch", position.batch);
+        number("loss_sum", position.loss_sum);
+        number("loss_images", position.loss_images);
+        number("best_score", position.best_score);
+        number("best_loss", position.best_loss);
+        number("best_epoch", position.best_epoch);
+        number("ema_updates", position.ema_updates);
+        return position;
+    }
+};
+
+std::vector<std::string> comma_separated(const std::string& text) {
+    std::vector<std::string> parts;
+    std::size_t begin = 0;
+    while (begin <= text.size() && !text.empty()) {
+        const std::size_t end = std::min(text.find(',', begin), text.size());
+        if (end > begin) {
+            parts.push_back(text.substr(begin, end - begin));
+        }
+        begin = end + 1;
+    }
+    return parts;
+}
+
+class Training {
+  public:
+    Training(const TrainConfig& config, bool resume);
+    TrainEnd run();
+
+  private:
+    void load_initial_weights();
+    void freeze();
+    void plan();
+    void restore();
+
+    /// One update from `accumulate` batches, fewer at the end of an epoch; false when the epoch is over.
+    bool update();
+    void end_epoch(double seconds, std::int64_t images);
+    void save_checkpoint();
+    void save_best();
+    TrainEnd finish(TrainEnd end);
+    ExtraTensors extra_tensors() const;
+    Predictions predict(std::span<const int> indices);
+
+    Run run_;
+    bool resume_;
+    PackedDataset data_;
+    Split split_;
+    std::unique_ptr<Model> model_;
+    Parts parts_;
+    std::vector<Variable> frozen_;
+    std::optional<Optimizer> optimizer_;
+    std::optional<Ema> ema_;
+    Schedule schedule_;
+    LossOptions loss_;
+    std::vector<int> labels_;
+    std::optional<Loader> loader_;
+    Position at_;
+    std::optional<RunLog> log_;
+    std::optional<Progress> progress_;
+    std::int64_t images_total_ = 0;
+    double last_loss_ = 0.0;
+};
+
+Training::Training(const TrainConfig& config, bool resume)
+    : resume_(resume), data_(std::filesystem::path(config.data)) {
+    run_.folder = std::filesystem::path(config.out);
+    run_.config = config;
+    if (resume) {
+        run_ = open_run(run_.folder);
+        require(run_.facts.data_checksum == data_.checksum(),
+                "resume: {} has checksum {}, the run was trained on {}; give the same data set", config.data,
+                data_.checksum(), run_.facts.data_checksum);
+    }
+    if (run_.config.threads > 0) {
+        set_thread_count(run_.config.threads);
+    }
+    split_ = split_of(run_.config, data_);
+    for (const std::string& notice : split_.notices) {
+        say("note: {}", notice);
+    }
+    for (const Sample& sample : data_.samples()) {
+        labels_.push_back(sample.label);
+    }
+    const int data_classes = static_cast<int>(data_.class_names().size());
+    const int classes = run_.config.classes > 0 ? run_.config.classes : data_classes;
+    require(classes >= data_classes, "train: --classes {} but the data set has {} classes", classes, data_classes);
+    require(!split_.train.empty(), "train: the training part is empty ({})", split_.description);
+
+    RunFacts& facts = run_.facts;
+    if (!resume) {
+        facts.class_names = data_.class_names();
+        for (int i = data_classes; i < classes; ++i) {
+            facts.class_names.push_back(fmt::format("class_{}", i));
+        }
+        facts.size = run_.config.size > 0 ? run_.config.size : data_.image_size();
+        facts.data_checksum = data_.checksum();
+        facts.split_description = split_.description;
+        facts.leaky = split_.leaky;
+        fill_build_facts(facts);
+        facts.threads = thread_count();
+    }
+    model_ = make_run_model(run_);
+    parts_ = model_->parts();
+    facts.parameters = parts_.parameter_count();
+    load_initial_weights();
+    freeze();
+    plan();
+    if (resume) {
+        restore();
+    }
+}
+
+void Training::load_initial_weights() {
+    InputSettings input{run_.facts.size, kImageNetMean, kImageNetStd};
+    if (!run_.config.init.empty() && !resume_) {
+        const SafetensorsFile file(std::filesystem::path(run_.config.init));
+        const LoadReport report = load_weights(*model_, file, true);
+        const std::string notice = report.notice();
+        say("weights: {} tensors from {}{}{}", report.matched, run_.config.init, notice.empty() ? "" : "; ", notice);
+        input = input_settings(file);
+    }
+    if (!resume_) {
+        const auto choose = [](const std::vector<float>& given, const std::array<float, 3>& otherwise) {
+            return given.size() == 3 ? std::array<float, 3>{given[0], given[1], given[2]} : otherwise;
+        };
+        run_.facts.mean = choose(run_.config.mean, input.mean);
+        run_.facts.std = choose(run_.config.std, input.std);
+    }
+}
+
+void Training::freeze() {
+    const std::vector<std::string> prefixes = comma_separated(run_.config.freeze);
+    std::vector<bool> used(prefixes.size(), false);
+    for (ParameterRef& parameter : parts_.parameters) {
+        for (std::size_t i = 0; i < prefixes.size(); ++i) {
+            if (parameter.name.starts_with(prefixes[i])) {
+                parameter.variable.set_requires_grad(false);
+                frozen_.push_back(parameter.variable);
+                used[i] = true;
+                break;
+            }
+        }
+    }
+    for (std::size_t i = 0; i < prefixes.size(); ++i) {
+        require(used[i], "train: --freeze {}: no parameter's name starts so; see `cutis summary --model {}`",
+                prefixes[i], run_.config.model);
+    }
+    if (!prefixes.empty()) {
+        say("frozen: {} of {} parameter tensors", frozen_.size(), parts_.parameters.size());
+    }
+}
+
+void Training::plan() {
+    const TrainConfig& config = run_.config;
+    RunFacts& facts = run_.facts;
+    const auto images = static_cast<std::int64_t>(split_.train.size());
+    const std::int64_t batches = (images + config.batch_size - 1) / config.batch_size;
+    facts.steps_per_epoch = (batches + config.accumulate - 1) / config.accumulate;
+    facts.total_steps = config.steps > 0 ? config.steps : facts.steps_per_epoch * config.epochs;
+    const std::int64_t whole_epochs = facts.total_steps / facts.steps_per_epoch;
+    images_total_ = whole_epochs * images +
+                    std::min(images, facts.total_steps % facts.steps_per_epoch * config.batch_size * config.accumulate);
+
+    schedule_.kind = schedule_from_name(config.schedule);
+    schedule_.total_steps = facts.total_steps;
+    schedule_.warmup_steps = config.warmup;
+
+    OptimizerConfig optimizer;
+    optimizer.kind = optimizer_from_name(config.optimizer);
+    optimizer.momentum = config.momentum;
+    optimizer.nesterov = config.nesterov;
+    optimizer.weight_decay = config.weight_decay;
+    Optimizer::Group body{{}, config.lr}, head{{}, config.lr_head > 0.0f ? config.lr_head : config.lr};
+    for (const ParameterRef& parameter : parts_.parameters) {
+        (parameter.name.starts_with(model_->classifier_prefix()) ? head : body).parameters.push_back(parameter);
+    }
+    optimizer_.emplace(optimizer, std::vector<Optimizer::Group>{std::move(body), std::move(head)});
+    if (config.ema > 0.0f) {
+        ema_.emplace(parts_, config.ema);
+    }
+
+    std::vector<std::int64_t> counts = class_counts(data_, split_.train);
+    counts.resize(facts.class_names.size(), 0);
+    if (const std::vector<float> weights = class_weights(config.class_weights, counts); !weights.empty()) {
+        loss_.class_weights = Tensor::from(weights, {static_cast<std::int64_t>(weights.size())});
+    }
+    loss_.label_smoothing = config.label_smoothing;
+    require(config.loss == "ce" || config.loss == "focal", "loss '{}' is unknown; use ce or focal", config.loss);
+    loss_.focal_gamma = config.loss == "focal" ? config.focal_gamma : 0.0f;
+
+    LoaderOptions loader;
+    loader.batch_size = config.batch_size;
+    loader.size = facts.size;
+    loader.mean = facts.mean;
+    loader.std = facts.std;
+    loader.augment = config.augmentation;
+    loader.seed = config.seed;
+    loader.threads = config.loader_threads > 0 ? config.loader_threads : std::max(1, thread_count() / 4);
+    loader.prefetch = std::max(4, 2 * loader.threads);
+    loader_.emplace(data_, loader);
+}
+
+void Training::restore() {
+    const SafetensorsFile file(run_.file("checkpoint.safetensors"));
+    load_checkpoint(file, parts_, extra_tensors());
+    at_ = Position::from(file);
+    if (ema_) {
+        ema_->set_updates(at_.ema_updates);
+    }
+}
+
+ExtraTensors Training::extra_tensors() const {
+    ExtraTensors extra = optimizer_->state();
+    if (ema_) {
+        const std::vector<BufferRef> averages = ema_->state();
+        extra.insert(extra.end(), averages.begin(), averages.end());
+    }
+    return extra;
+}
+
+void Training::save_checkpoint() {
+    at_.ema_updates = ema_ ? ema_->updates() : 0;
+    save_weights(run_.file("checkpoint.safetensors"), parts_, extra_tensors(), at_.metadata());
+}
+
+void Training::save_best() {
+    std::map<std::string, std::string> metadata{{"format", "pt"},
+                                                {"model", run_.config.model},
+                                                {"epoch", std::to_string(at_.epoch)},
+                                                {"step", std::to_string(at_.step)},
+                                                {"size", std::to_string(run_.facts.size)}};
+    const auto three = [](const std::array<float, 3>& v) { return fmt::format("{},{},{}", v[0], v[1], v[2]); };
+    metadata["mean"] = three(run_.facts.mean);
+    metadata["std"] = three(run_.facts.std);
+    if (at_.best_epoch > 0) {
+        metadata["val_balanced_accuracy"] = fmt::format("{}", at_.best_score);
+    }
+    save_weights(run_.file("best.safetensors"), parts_, {}, metadata);
+}
+
+bool Training::update() {
+    double loss_sum = 0.0;
+    std::int64_t images = 0;
+    int batches = 0;
+    if (!frozen_.empty() && run_.config.freeze_steps > 0 && at_.step >= run_.config.freeze_steps) {
+        for (Variable& variable : frozen_) {
+            variable.set_requires_grad(true);
+        }
+        say("step {}: everything trains now", at_.step + 1);
+        frozen_.clear();
+    }
+    while (batches < run_.config.accumulate) {
+        const std::optional<Batch> batch = loader_->next();
+        if (!batch) {
+            break;
+        }
+        // The offset keeps dropout masks of accumulated batches apart.
+        const auto micro = static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) +
+                           static_cast<std::uint64_t>(batches);
+        const ForwardContext context{true, run_.config.seed, micro, run_.config.fused};
+        const Variable logits = model_->forward(Variable(batch->images), context);
+        Variable loss = cross_entropy(logits, batch->labels, loss_);
+        const double value = *std::as_const(loss).value().data();
+        require(std::isfinite(value), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad",
+                at_.step + 1, value);
+        loss.backward();
+        const std::int64_t n = batch->images.size(0);
+        loss_sum += value * static_cast<double>(n);
+        images += n;
+        ++batches;
+    }
+    if (batches == 0) {
+        return false;
+    }
+    if (batches > 1) {
+        optimizer_->scale_gradients(1.0f / static_cast<float>(batches));
+    }
+    if (run_.config.clip_grad > 0.0f) {
+        optimizer_->clip_gradients(static_cast<double>(run_.config.clip_grad));
+    }
+    const double factor = schedule_.factor(at_.step);
+    optimizer_->step(factor);
+    optimizer_->clear_gradients();
+    if (ema_) {
+        ema_->update();
+    }
+    ++at_.step;
+    at_.batch += batches;
+    at_.loss_sum += loss_sum;
+    at_.loss_images += images;
+    last_loss_ = loss_sum / static_cast<double>(images);
+    if (at_.step % run_.config.log_every == 0) {
+        log_->step(at_.step, last_loss_, static_cast<double>(run_.config.lr) * factor);
+    }
+    return true;
+}
+
+Predictions Training::predict(std::span<const int> indices) {
+    const InputSettings input{run_.facts.size, run_.facts.mean, run_.facts.std};
+    return predict_dataset(*model_, data_, indices, input, run_.config.batch_size);
+}
+
+void Training::end_epoch(double seconds, std::int64_t images) {
+    ++at_.epoch;
+    EpochRecord record;
+    record.epoch = at_.epoch;
+    record.step = at_.step;
+    record.train_loss = at_.loss_sum / static_cast<double>(std::max<std::int64_t>(1, at_.loss_images));
+    record.lr = static_cast<double>(run_.config.lr) * schedule_.factor(at_.step - 1);
+    record.images_per_second = seconds > 0.0 ? static_cast<double>(images) / seconds : 0.0;
+    at_.batch = 0;
+    at_.loss_sum = 0.0;
+    at_.loss_images = 0;
+    if (ema_) {
+        ema_->swap();
+    }
+    bool better = split_.val.empty();
+    if (!split_.val.empty()) {
+        const Metrics metrics = compute_metrics(predict(split_.val));
+        record.val_loss = metrics.nll;
+        record.val_accuracy = metrics.accuracy;
+        record.val_balanced_accuracy = metrics.balanced_accuracy;
+        better = at_.best_epoch == 0 || metrics.balanced_accuracy > at_.best_score ||
+                 (metrics.balanced_accuracy == at_.best_score && metrics.nll < at_.best_loss);
+        if (better) {
+            at_.best_score = metrics.balanced_accuracy;
+            at_.best_loss = metrics.nll;
+            at_.best_epoch = at_.epoch;
+        }
+    }
+    if (better) {
+        save_best();
+    }
+    if (ema_) {
+        ema_->swap();
+    }
+    log_->epoch(record);
+    save_checkpoint();
+    std::string line = fmt::format("epoch {:>3}  loss {:.4f}", at_.epoch, record.train_loss);
+    if (!split_.val.empty()) {
+        line += fmt::format("  val loss {:.4f}  accuracy {:.3f}  balanced accuracy {:.3f}{}{}", record.val_loss,
+                            record.val_accuracy, record.val_balanced_accuracy, better ? " *" : "",
+                            split_.leaky ? " (leaky split)" : "");
+    }
+    progress_->note(line + fmt::format("  {:.1f} images/s", record.images_per_second));
+}
+
+TrainEnd Training::run() {
+    std::filesystem::create_directories(run_.folder);
+    save_run(run_);
+    log_.emplace(run_.folder, at_.step, at_.epoch);
+    const TrainConfig& config = run_.config;
+    say("{}: {} parameters; {}", config.model, grouped_digits(run_.facts.parameters), split_.description);
+    if (split_.leaky) {
+        warn("this split shares lesions between training and test: its figures say nothing about new patients");
+    }
+    say("{} steps of {} images at {} px, {} per epoch; {} kernel threads", grouped_digits(run_.facts.total_steps),
+        config.batch_size * config.accumulate, run_.facts.size, grouped_digits(run_.facts.steps_per_epoch),
+        thread_count());
+    if (resume_) {
+        say("resumed behind step {} (epoch {})", grouped_digits(at_.step), at_.epoch + 1);
+    } else {
+        save_checkpoint();
+    }
+    const auto images = static_cast<std::int64_t>(split_.train.size());
+    const auto images_done = [&] {
+        return std::min(images_total_, at_.epoch * images + at_.batch * config.batch_size);
+    };
+    progress_.emplace("train", images_total_, "images", images_done());
+    const Order order = order_named(config.order);
+    while (at_.step < run_.facts.total_steps) {
+        if (config.early_stop > 0 && at_.best_epoch > 0 && at_.epoch - at_.best_epoch >= config.early_stop) {
+            progress_->finish();
+            say("stopped early: {} epochs without a better validation figure", config.early_stop);
+            return finish(TrainEnd::stopped_early);
+        }
+        const auto epoch = static_cast<std::uint32_t>(at_.epoch);
+        loader_->start(
+            epoch_order(order, split_.train, labels_, static_cast<int>(data_.class_names().size()), config.seed, epoch),
+            epoch, at_.batch);
+        const Clock::time_point begin = Clock::now();
+        const std::int64_t first_batch = at_.batch;
+        while (at_.step < run_.facts.total_steps && update()) {
+            progress_->update(images_done(), fmt::format("epoch {}  loss {:.4f}", at_.epoch + 1, last_loss_));
+            if (stop_signal() != 0) {
+                save_checkpoint();
+                log_->flush();
+                progress_->finish();
+                say("saved step {} to {}; go on with: cutis train --resume --out {}", grouped_digits(at_.step),
+                    run_.file("checkpoint.safetensors").string(), config.out);
+                return TrainEnd::interrupted;
+            }
+        }
+        const std::int64_t seen = std::min(images, at_.batch * config.batch_size) - first_batch * config.batch_size;
+        end_epoch(seconds_since(begin), std::max<std::int64_t>(0, seen));
+    }
+    progress_->finish();
+    return finish(TrainEnd::finished);
+}
+
+TrainEnd Training::finish(TrainEnd end) {
+    const SafetensorsFile best(run_.file("best.safetensors"));
+    load_checkpoint(best, parts_, {});
+    nlohmann::json final = {{"kind", "final"}, {"step", at_.step}, {"epochs", at_.epoch}};
+    if (at_.best_epoch > 0) {
+        final["best_epoch"] = at_.best_epoch;
+        final["best_val_balanced_accuracy"] = at_.best_score;
+    }
+    for (const auto& [name, indices] : {std::pair{"val", &split_.val}, std::pair{"test", &split_.test}}) {
+        if (indices->empty()) {
+            continue;
+        }
+        const Evaluation evaluation = judge(name, predict(*indices), split_.leaky);
+        write_predictions_csv(run_.folder / fmt::format("predictions_{}.csv", name), evaluation.predictions);
+        write_file_atomically(run_.folder / fmt::format("evaluation_{}.json", name), metrics_to_json(evaluation));
+        final[name] = {{"accuracy", evaluation.metrics.accuracy},
+                       {"balanced_accuracy", evaluation.metrics.balanced_accuracy},
+                       {"macro_f1", evaluation.metrics.macro_f1}};
+        say("{}: accuracy {:.3f}, balanced accuracy {:.3f} [{:.3f}, {:.3f}], macro-F1 {:.3f}{}", name,
+            evaluation.metrics.accuracy, evaluation.metrics.balanced_accuracy,
+            evaluation.intervals.balanced_accuracy.low, evaluation.intervals.balanced_accuracy.high,
+            evaluation.metrics.macro_f1, split_.leaky ? " (leaky split)" : "");
+    }
+    log_->final(final);
+    write_run_report(run_, data_.path());
+    say("report: {}", run_.file("report.html").string());
+    return end;
+}
+
+}  // namespace
+
+TrainEnd train(const TrainConfig& config, bool resume) {
+    return Training(config, resume).run();
+}
+
+}  // namespace cutis
