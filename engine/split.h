@@ -1,0 +1,54 @@
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/metadata.h"
+
+namespace cutis {
+
+enum class SplitPart { train, val, test };
+
+/// "train", "val" or "test".
+std::string_view name_of(SplitPart part);
+
+/// Which images of a data set train, which pick checkpoints and thresholds (val), and which are only reported (test).
+struct Split {
+    std::vector<int> train;  ///< indices of samples, ascending; so are the others
+    std::vector<int> val;
+    std::vector<int> test;
+    bool leaky = false;       ///< images of one lesion may be in several parts: every figure made with it must say so
+    std::string description;  ///< one line for reports: how it was made and how many images each part has
+    std::vector<std::string> notices;
+
+    const std::vector<int>& part(SplitPart part) const;
+};
+
+// All of them depend on ids, labels and seed alone, not on the order of the samples. Labels must be 0 to n_classes - 1.
+
+/// 70 % train, 10 % val, 20 % test of the lesions of every class; all images of a lesion go to one part. A class of at
+/// least three lesions is in all parts. A lesion whose images carry different labels counts as its most frequent one
+/// (the lower of two that are equally frequent), and `notices` says so.
+Split make_honest_split(std::span<const Sample> samples, int n_classes, std::uint64_t seed);
+
+/// The same shares of the images of every class, whatever their lesions. Only for showing how much that flatters.
+Split make_leaky_split(std::span<const Sample> samples, int n_classes, std::uint64_t seed);
+
+/// Fold `fold` of a CSV file with columns image_id (or image) and fold is test; a tenth of the lesions of every class
+/// of the rest is val, by seed; what remains is train. Throws Error when images are missing in the file, the file has
+/// no such fold, an image stands in it twice, or one lesion is in several folds.
+/// @param leaky  asked for by name: lesions may be shared, and val is drawn by image
+Split make_fold_split(std::span<const Sample> samples, int n_classes, const std::filesystem::path& csv, int fold,
+                      std::uint64_t seed, bool leaky = false);
+
+/// Everything trains; nothing is left to validate or test.
+Split make_all_split(std::span<const Sample> samples);
+
+/// Throws Error naming the first lesion that has images in two parts, and the remedy.
+void check_no_shared_lesion(const Split& split, std::span<const Sample> samples);
+
+}  // namespace cutis
