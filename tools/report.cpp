@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <iterator>
 
+#include "kernels/error.h"
 #include "tools/html.h"
 #include "tools/report_parts.h"
 #include "tools/report_style.h"
@@ -158,6 +159,11 @@ std::string page_footer(const ReportInput& input) {
 std::string make_report(const ReportInput& input) {
     for (const Evaluation& evaluation : input.evaluations) {
         validate(evaluation.predictions, "report: split " + evaluation.split);
+        const std::size_t classes = evaluation.predictions.classes();
+        require(
+            evaluation.metrics.classes.size() == classes && evaluation.metrics.confusion.size() == classes * classes,
+            "report: split {}: figures of {} classes beside predictions of {}", evaluation.split,
+            evaluation.metrics.classes.size(), classes);
     }
     const bool leaky = input.leaky || std::any_of(input.evaluations.begin(), input.evaluations.end(),
                                                   [](const Evaluation& evaluation) { return evaluation.leaky; });

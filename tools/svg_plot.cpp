@@ -262,8 +262,7 @@ std::string draw_plot(const Plot& plot) {
 
 std::string draw_reliability(const ReliabilityBins& bins) {
     constexpr int kWidth = 410, kHeight = 366;
-    std::string svg =
-        open_svg(kWidth, kHeight, fmt::format("Reliability diagram, expected calibration error {:.3f}", bins.ece));
+    std::string svg = open_svg(kWidth, kHeight, "Reliability diagram: accuracy against confidence");
     const Axis x{0, 1, 54, kWidth - 12.0};
     const Axis y{0, 1, 240, 14};
     const auto shares = [](const Axis& axis) { return linear_ticks(axis, false); };

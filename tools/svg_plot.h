@@ -11,10 +11,10 @@ namespace cutis {
 
 /// One line of a plot. x and y are of equal length; a point that is not finite leaves a gap.
 struct PlotSeries {
-    std::string name;  ///< in the legend; "" leaves it out there
-    std::vector<double> x, y;
-    std::string colour;  ///< "" takes the palette's colour of the series' place
-    double width = 2;    ///< pixels of the drawing
+    std::string name = {};  ///< in the legend; "" leaves it out there
+    std::vector<double> x = {}, y = {};
+    std::string colour = {};  ///< "" takes the palette's colour of the series' place
+    double width = 2;         ///< pixels of the drawing
     double opacity = 1;
     bool dashed = false;
     bool markers = false;  ///< a dot with a tooltip at every point
