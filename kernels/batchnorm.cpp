@@ -14,7 +14,9 @@ namespace {
 // Rows below which waking the other threads costs more than it saves.
 constexpr std::int64_t kGrainValues = 16384;
 
-std::int64_t grain_rows(int c) { return std::max<std::int64_t>(1, kGrainValues / std::max(c, 1)); }
+std::int64_t grain_rows(int c) {
+    return std::max<std::int64_t>(1, kGrainValues / std::max(c, 1));
+}
 
 // Calls body(first_row, rows, thread) for blocks of the thread's rows.
 template <class Body>
@@ -35,14 +37,15 @@ void batchnorm_statistics(float* mean, float* var, const float* y, std::int64_t 
     const auto& kernels = simd::row_kernels();
     for_row_blocks(rows, c, [&](std::int64_t row, std::int64_t count, int thread) {
         const float* block = y + row * c;
-        kernels.statistics(sums.first(thread), sums.second(thread), block, sums.center(thread, block), count, c);
+        kernels.statistics(sums.first(thread), sums.second(thread), block, sums.center(thread, block), count, c,
+                           nullptr);
         sums.end_block(thread, count);
     });
     sums.finish_statistics(mean, var);
 }
 
-void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gamma, const float* beta, const float* mean,
-                    const float* var, float eps, int c, Stream) {
+void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gamma, const float* beta,
+                    const float* mean, const float* var, float eps, int c, Stream) {
     for (int i = 0; i < c; ++i) {
         inv_std[i] = 1.0f / std::sqrt(var[i] + eps);
         scale[i] = gamma[i] * inv_std[i];
@@ -52,7 +55,8 @@ void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gam
 
 void batchnorm_update_running(float* running_mean, float* running_var, const float* mean, const float* var,
                               std::int64_t rows, float momentum, int c, Stream) {
-    const float unbias = rows > 1 ? static_cast<float>(static_cast<double>(rows) / static_cast<double>(rows - 1)) : 1.0f;
+    const float unbias =
+        rows > 1 ? static_cast<float>(static_cast<double>(rows) / static_cast<double>(rows - 1)) : 1.0f;
     for (int i = 0; i < c; ++i) {
         running_mean[i] += momentum * (mean[i] - running_mean[i]);
         running_var[i] += momentum * (var[i] * unbias - running_var[i]);
@@ -69,15 +73,15 @@ void batchnorm_normalize(float* z, const float* y, const Normalize& normalize, c
     });
 }
 
-void batchnorm_reduce(float* g, const NormalizeBackward& out, const float* dz, const float* y, const Normalize& normalize,
-                      std::int64_t rows, int c, Stream) {
+void batchnorm_reduce(float* g, const NormalizeBackward& out, const float* dz, const float* y,
+                      const Normalize& normalize, std::int64_t rows, int c, Stream) {
     const Clamp clamp = clamp_of(normalize.act);
     const auto& kernels = simd::row_kernels();
     ChannelSums sums(thread_count(), c);
     for_row_blocks(rows, c, [&](std::int64_t row, std::int64_t count, int thread) {
         kernels.gradient_reduce(g != nullptr ? g + row * c : nullptr, sums.first(thread), sums.second(thread),
-                                dz + row * c, y + row * c, out.mean, normalize.scale, normalize.shift, clamp.lo, clamp.hi,
-                                count, c);
+                                dz + row * c, y + row * c, out.mean, normalize.scale, normalize.shift, clamp.lo,
+                                clamp.hi, count, c, false);
         sums.end_block(thread, count);
     });
     sums.finish_sums(out.dbeta, out.dgamma, out.inv_std);

@@ -50,13 +50,13 @@ struct GradientOnLoad {
 
 namespace cpu {
 
-/// mean[c], var[c] (biased) of y over its rows; one pass, squares taken around a value of the channel itself and summed in
-/// fp64 above blocks of a few hundred rows (E[y^2] - E[y]^2 in fp32 is not good enough). rows >= 1.
+/// mean[c], var[c] (biased) of y over its rows; one pass, squares taken around a value of the channel itself and summed
+/// in fp64 above blocks of a few hundred rows (E[y^2] - E[y]^2 in fp32 is not good enough). rows >= 1.
 void batchnorm_statistics(float* mean, float* var, const float* y, std::int64_t rows, int c, Stream stream = {});
 
 /// scale = gamma / sqrt(var + eps), shift = beta - mean * scale, inv_std = 1 / sqrt(var + eps).
-void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gamma, const float* beta, const float* mean,
-                    const float* var, float eps, int c, Stream stream = {});
+void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gamma, const float* beta,
+                    const float* mean, const float* var, float eps, int c, Stream stream = {});
 
 /// running += momentum * (batch - running), with the unbiased variance var * rows / (rows - 1) (biased at rows == 1).
 void batchnorm_update_running(float* running_mean, float* running_var, const float* mean, const float* var,
@@ -68,8 +68,8 @@ void batchnorm_normalize(float* z, const float* y, const Normalize& normalize, c
 
 /// dbeta = sum of g, dgamma = sum of g * (y - mean) * inv_std, with g = dz where the activation passes. g is stored to
 /// `g` unless that is null (it may be dz).
-void batchnorm_reduce(float* g, const NormalizeBackward& out, const float* dz, const float* y, const Normalize& normalize,
-                      std::int64_t rows, int c, Stream stream = {});
+void batchnorm_reduce(float* g, const NormalizeBackward& out, const float* dz, const float* y,
+                      const Normalize& normalize, std::int64_t rows, int c, Stream stream = {});
 
 /// a = gamma * inv_std, b = -a * inv_std * dgamma / rows, d = -a * dbeta / rows - b * mean (training mode).
 void batchnorm_gradient_coefficients(float* a, float* b, float* d, const float* gamma, const float* mean,

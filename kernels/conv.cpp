@@ -208,7 +208,7 @@ void conv_forward(float* y, const float* x, const float* w, const float* bias, c
             }
             if (sums) {
                 simd::row_kernels().statistics(sums->first(thread), sums->second(thread), out,
-                                               sums->center(thread, out), count, s.k);
+                                               sums->center(thread, out), count, s.k, nullptr);
                 sums->end_block(thread, count);
             }
         }

@@ -10,15 +10,15 @@
 #include "kernels/reduction.h"
 #include "kernels/simd/rows.h"
 
-// Each thread owns a contiguous run of output rows, over image borders. It keeps a ring of three input rows, normalised as
-// they come in and padded by a zero pixel on both sides, so that each value of x is read and normalised once (and twice at
-// the seam between two threads), and the inner loop has no border cases. The backward pass keeps a second ring for dy and
-// takes both gradients from the same sweep.
+// Each thread owns a contiguous run of output rows, over image borders. It keeps a ring of three input rows, normalised
+// as they come in and padded by a zero pixel on both sides, so that each value of x is read and normalised once (and
+// twice at the seam between two threads), and the inner loop has no border cases. The backward pass keeps a second ring
+// for dy and takes both gradients from the same sweep.
 
 namespace cutis::cpu {
 namespace {
 
-enum Slot { kInputRing, kGradientRing, kDw };
+enum Slot { kInputRing, kGradientRing, kDw, kRow };
 
 // Three rows of one image, padded left and right; rows outside the image are zero.
 class RowRing {
@@ -74,8 +74,8 @@ void for_images(std::int64_t begin, std::int64_t end, int rows_per_image, Body&&
 
 void check(const DepthwiseShape& s) {
     require(s.n >= 0 && s.h >= 1 && s.w >= 1 && s.c >= 1 && (s.stride == 1 || s.stride == 2),
-            "depthwise convolution: n {} h {} w {} c {} stride {}; sizes are positive and the stride is 1 or 2", s.n, s.h,
-            s.w, s.c, s.stride);
+            "depthwise convolution: n {} h {} w {} c {} stride {}; sizes are positive and the stride is 1 or 2", s.n,
+            s.h, s.w, s.c, s.stride);
 }
 
 // Writes rows of z = on_load(x).
@@ -84,7 +84,8 @@ auto input_filler(const float* image, const Normalize* on_load, const DepthwiseS
     return [=](float* out, int h) {
         const float* const row = image + static_cast<std::int64_t>(h) * s.w * s.c;
         if (on_load != nullptr) {
-            simd::row_kernels().normalize(out, row, nullptr, on_load->scale, on_load->shift, clamp.lo, clamp.hi, s.w, s.c);
+            simd::row_kernels().normalize(out, row, nullptr, on_load->scale, on_load->shift, clamp.lo, clamp.hi, s.w,
+                                          s.c);
         } else {
             std::memcpy(out, row, static_cast<std::size_t>(s.w) * static_cast<std::size_t>(s.c) * sizeof(float));
         }
@@ -103,6 +104,7 @@ void depthwise_forward(float* y, const float* x, const float* w, const Normalize
         require(s.n >= 1, "depthwise convolution: statistics of an empty batch");
         sums.emplace(thread_count(), c);
     }
+    const bool stream = sums && too_large_to_cache(std::int64_t{s.n} * p * q * c);
     parallel_for(static_cast<std::int64_t>(s.n) * p, 4, [&](std::int64_t begin, std::int64_t end, int thread) {
         RowRing ring(kInputRing, s.h, s.w, c);
         for_images(begin, end, p, [&](std::int64_t image, int first, int last) {
@@ -116,12 +118,12 @@ void depthwise_forward(float* y, const float* x, const float* w, const Normalize
                 const float* center = nullptr;
                 if (sums) {
                     if (!sums->has_center(thread)) {
-                        kernels.depthwise_row(out, nullptr, nullptr, r0, r1, r2, w, nullptr, 1, c, s.stride);
+                        kernels.depthwise_row(out, nullptr, nullptr, r0, r1, r2, w, nullptr, 1, c, s.stride, false);
                     }
                     center = sums->center(thread, out);
                 }
                 kernels.depthwise_row(out, sums ? sums->first(thread) : nullptr, sums ? sums->second(thread) : nullptr,
-                                      r0, r1, r2, w, center, q, c, s.stride);
+                                      r0, r1, r2, w, center, q, c, s.stride, stream);
             }
             if (sums) {
                 sums->end_block(thread, static_cast<std::int64_t>(last - first) * q);
@@ -147,13 +149,15 @@ void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
         sums.emplace(threads, c);
     }
     const Clamp clamp = clamp_of(on_load != nullptr ? on_load->act : Activation::identity);
+    const bool stream = sums && too_large_to_cache(std::int64_t{s.n} * s.h * s.w * c);
 
     // At stride 1 the input gradient is the same convolution of dy with the taps in reverse order.
     std::vector<float> reversed;
     if (dx != nullptr && s.stride == 1) {
         reversed.resize(static_cast<std::size_t>(taps));
         for (int tap = 0; tap < 9; ++tap) {
-            std::copy_n(w + static_cast<std::int64_t>(8 - tap) * c, c, reversed.begin() + static_cast<std::ptrdiff_t>(tap) * c);
+            std::copy_n(w + static_cast<std::int64_t>(8 - tap) * c, c,
+                        reversed.begin() + static_cast<std::ptrdiff_t>(tap) * c);
         }
     }
     std::vector<const float*> parts(static_cast<std::size_t>(threads), nullptr);
@@ -172,18 +176,23 @@ void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
             const auto fill_gradient = [&](float* out, int row) {
                 const std::int64_t at = y_image + static_cast<std::int64_t>(row) * q * c;
                 if (gradient_on_load != nullptr) {
-                    kernels.gradient_apply(out, g + at, gradient_on_load->y + at, gradient_on_load->a, gradient_on_load->b,
-                                           gradient_on_load->d, nullptr, nullptr, 0.0f, 0.0f, q, c);
+                    kernels.gradient_apply(out, g + at, gradient_on_load->y + at, gradient_on_load->a,
+                                           gradient_on_load->b, gradient_on_load->d, nullptr, nullptr, 0.0f, 0.0f, q,
+                                           c);
                 } else {
                     std::memcpy(out, g + at, static_cast<std::size_t>(q) * static_cast<std::size_t>(c) * sizeof(float));
                 }
             };
-            // One finished row of dx, still in the cache: mask it and reduce it for the batchnorm before.
-            const auto finish = [&](float* out, int h) {
+            // A row of dx is made in place or, where it goes past the caches, in scratch; then it is masked and reduced
+            // for the batchnorm before, while it is still in the cache.
+            float* const dx_image = dx != nullptr ? dx + image * s.h * s.w * c : nullptr;
+            const auto row_of_dx = [&](int h) { return dx_image + static_cast<std::int64_t>(h) * s.w * c; };
+            float* const scratch = stream ? thread_scratch(kRow, static_cast<std::int64_t>(s.w) * c) : nullptr;
+            const auto finish = [&](const float* made, int h) {
                 if (sums) {
-                    kernels.gradient_reduce(out, sums->first(thread), sums->second(thread), out,
+                    kernels.gradient_reduce(row_of_dx(h), sums->first(thread), sums->second(thread), made,
                                             x_image + static_cast<std::int64_t>(h) * s.w * c, before->mean,
-                                            on_load->scale, on_load->shift, clamp.lo, clamp.hi, s.w, c);
+                                            on_load->scale, on_load->shift, clamp.lo, clamp.hi, s.w, c, stream);
                 }
             };
             inputs.restart();
@@ -199,15 +208,14 @@ void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
                 if (dx == nullptr) {
                     continue;
                 }
-                float* const dx_image = dx + image * s.h * s.w * c;
                 if (s.stride == 1) {
-                    float* const out = dx_image + static_cast<std::int64_t>(row) * s.w * c;
+                    float* const out = stream ? scratch : row_of_dx(row);
                     kernels.depthwise_row(out, nullptr, nullptr, gradients.row(row - 1), gradients.row(row),
-                                          gradients.row(row + 1), reversed.data(), nullptr, s.w, c, 1);
+                                          gradients.row(row + 1), reversed.data(), nullptr, s.w, c, 1, false);
                     finish(out, row);
                 } else {
                     for (int h = 2 * row; h < std::min(2 * row + 2, s.h); ++h) {
-                        float* const out = dx_image + static_cast<std::int64_t>(h) * s.w * c;
+                        float* const out = stream ? scratch : row_of_dx(h);
                         kernels.depthwise_input_row_stride2(out, gradients.row(row), gradients.row(row + 1), w, s.w, c,
                                                             h % 2 != 0);
                         finish(out, h);

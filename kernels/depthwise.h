@@ -16,13 +16,14 @@ struct DepthwiseShape {
 
 namespace cpu {
 
-/// y = conv(z, w) with z = on_load(x), or z = x where on_load is null; padding is zero in z. With `statistics`, mean and biased
-/// variance of y per channel come along. Bytes: 4 c n (h w + p q); FLOPs: 18 c n p q.
+/// y = conv(z, w) with z = on_load(x), or z = x where on_load is null; padding is zero in z. With `statistics`, mean
+/// and biased variance of y per channel come along. Bytes: 4 c n (h w + p q); FLOPs: 18 c n p q.
 void depthwise_forward(float* y, const float* x, const float* w, const Normalize* on_load,
                        const BatchStatistics* statistics, const DepthwiseShape& shape, Stream stream = {});
 
 /// The gradients of depthwise_forward, both from one sweep over g and x.
-/// @param dx      n x h x w x c, or null; with on_load, the gradient behind on_load's activation (masked), and `before` gets
+/// @param dx      n x h x w x c, or null; with on_load, the gradient behind on_load's activation (masked), and `before`
+/// gets
 ///                that batchnorm's dgamma and dbeta
 /// @param dw      9 x c, overwritten, or null
 /// @param g       n x p x q x c, the gradient of y or, with `gradient_on_load`, what dy = a * g + b * y + d is made of

@@ -9,8 +9,8 @@
 
 namespace cutis {
 
-/// The one exception of the library. `what()` is a single line that names the operation or file, the broken rule and the
-/// actual values, and, where there is one, the remedy.
+/// The one exception of the library. `what()` is a single line that names the operation or file, the broken rule and
+/// the actual values, and, where there is one, the remedy.
 class Error : public std::runtime_error {
   public:
     using std::runtime_error::runtime_error;

@@ -69,8 +69,8 @@ void gemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int
     }
 #if defined(CUTIS_USE_ONEDNN)
     const dnnl_status_t status =
-        dnnl_sgemm(transpose_a == Transpose::yes ? 'T' : 'N', transpose_b == Transpose::yes ? 'T' : 'N', m, n, k, 1.0f, a,
-                   lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+        dnnl_sgemm(transpose_a == Transpose::yes ? 'T' : 'N', transpose_b == Transpose::yes ? 'T' : 'N', m, n, k, 1.0f,
+                   a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
     require(status == dnnl_success, "gemm {} x {} x {}: oneDNN's sgemm failed with status {}", m, n, k,
             static_cast<int>(status));
 #else

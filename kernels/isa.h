@@ -13,8 +13,8 @@ std::string_view isa_name(Isa isa);
 /// Whether this processor and this build can run `isa`.
 bool isa_supported(Isa isa);
 
-/// The instruction set in use: the best one supported, or what the environment variable CUTIS_ISA names. Throws Error when
-/// that name is unknown or the processor lacks it. Decided once, at the first call.
+/// The instruction set in use: the best one supported, or what the environment variable CUTIS_ISA names. Throws Error
+/// when that name is unknown or the processor lacks it. Decided once, at the first call.
 Isa active_isa();
 
 }  // namespace cutis

@@ -140,7 +140,9 @@ struct ScratchBuffer {
 
 }  // namespace
 
-int thread_count() { return t_inside_region ? 1 : g_threads; }
+int thread_count() {
+    return t_inside_region ? 1 : g_threads;
+}
 
 void set_thread_count(int threads) {
     require(threads >= 1 && threads <= 1024, "threads: {} is not between 1 and 1024", threads);

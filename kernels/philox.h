@@ -6,9 +6,9 @@
 
 namespace cutis {
 
-/// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a keyed bijection of a 128-bit
-/// counter. Value `i` of a stream costs the same from anywhere, so that every device, every loader thread and every
-/// resumed run draws the same numbers.
+/// Philox4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): a keyed bijection of a
+/// 128-bit counter. Value `i` of a stream costs the same from anywhere, so that every device, every loader thread and
+/// every resumed run draws the same numbers.
 /// @param key      the seed, two words
 /// @param counter  the position, four words
 /// @return four independent uniform words
@@ -26,21 +26,32 @@ constexpr std::array<std::uint32_t, 4> philox4x32(std::array<std::uint32_t, 2> k
 }
 
 /// Maps a word to [0, 1) with 24 random bits, exactly representable in fp32.
-constexpr float uniform_from_bits(std::uint32_t bits) { return static_cast<float>(bits >> 8) * 0x1.0p-24f; }
+constexpr float uniform_from_bits(std::uint32_t bits) {
+    return static_cast<float>(bits >> 8) * 0x1.0p-24f;
+}
 
 /// What a random stream is for. Streams of one seed with different purposes never share a counter.
-enum class RandomPurpose : std::uint32_t { weights = 1, dropout = 2, shuffle = 3, augment = 4, split = 5, bootstrap = 6, test = 7 };
+enum class RandomPurpose : std::uint32_t {
+    weights = 1,
+    dropout = 2,
+    shuffle = 3,
+    augment = 4,
+    split = 5,
+    bootstrap = 6,
+    test = 7
+};
 
 /// A sequential reader of one Philox stream. The stream is named by (seed, purpose, a, b): for instance a = epoch,
 /// b = sample. Copying it copies its position.
 class PhiloxStream {
   public:
-    /// @param a,b  any two numbers that tell streams of one purpose apart; `b` may use 64 bits, of which the upper 32 are
+    /// @param a,b  any two numbers that tell streams of one purpose apart; `b` may use 64 bits, of which the upper 32
+    /// are
     ///             mixed into the key together with the purpose
     constexpr PhiloxStream(std::uint64_t seed, RandomPurpose purpose, std::uint32_t a = 0, std::uint64_t b = 0)
-        : key_{static_cast<std::uint32_t>(seed),
-               static_cast<std::uint32_t>(seed >> 32) ^ (static_cast<std::uint32_t>(purpose) << 24) ^
-                   static_cast<std::uint32_t>(b >> 32)},
+        : key_{static_cast<std::uint32_t>(seed), static_cast<std::uint32_t>(seed >> 32) ^
+                                                     (static_cast<std::uint32_t>(purpose) << 24) ^
+                                                     static_cast<std::uint32_t>(b >> 32)},
           counter_{0, static_cast<std::uint32_t>(purpose), a, static_cast<std::uint32_t>(b)} {}
 
     constexpr std::uint32_t next() {

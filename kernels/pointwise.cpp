@@ -10,9 +10,9 @@
 #include "kernels/reduction.h"
 #include "kernels/simd/rows.h"
 
-// The tensors are cut into blocks of rows that fit the second-level cache together with their result. Each thread normalises
-// a block into scratch, multiplies it, and reduces the product while it is still in the cache: the wide normalised tensor
-// is never stored, and statistics cost no further pass over memory.
+// The tensors are cut into blocks of rows that fit the second-level cache together with their result. Each thread
+// normalises a block into scratch, multiplies it, and reduces the product while it is still in the cache: the wide
+// normalised tensor is never stored, and statistics cost no further pass over memory.
 
 namespace cutis::cpu {
 namespace {
@@ -20,11 +20,11 @@ namespace {
 // Floats of one block, input and output together: half a second-level cache of 1 MiB.
 constexpr std::int64_t kBlockFloats = 128 * 1024;
 
-// Above this many weights a private copy of dw per thread no longer fits the cache beside its block; the threads then share
-// out dw's rows instead of the tensor's rows.
+// Above this many weights a private copy of dw per thread no longer fits the cache beside its block; the threads then
+// share out dw's rows instead of the tensor's rows.
 constexpr std::int64_t kPrivateWeights = 96 * 1024;
 
-enum Slot { kZ, kDy, kDw, kShared };
+enum Slot { kZ, kDy, kDw, kShared, kOut };
 
 // Rows of one block: an equal share of each thread's rows, a multiple of 16 where there are enough.
 std::int64_t block_rows(std::int64_t rows, int c, int k) {
@@ -54,9 +54,10 @@ const float* normalized(const float* x, const Normalize* on_load, std::int64_t r
     return z;
 }
 
-void apply_gradient(float* dy, const float* g, const GradientOnLoad& on_load, std::int64_t first, std::int64_t rows, int k) {
-    simd::row_kernels().gradient_apply(dy, g + first * k, on_load.y + first * k, on_load.a, on_load.b, on_load.d, nullptr,
-                                       nullptr, 0.0f, 0.0f, rows, k);
+void apply_gradient(float* dy, const float* g, const GradientOnLoad& on_load, std::int64_t first, std::int64_t rows,
+                    int k) {
+    simd::row_kernels().gradient_apply(dy, g + first * k, on_load.y + first * k, on_load.a, on_load.b, on_load.d,
+                                       nullptr, nullptr, 0.0f, 0.0f, rows, k);
 }
 
 }  // namespace
@@ -68,13 +69,14 @@ void pointwise_forward(float* y, const float* x, const float* w, const Normalize
         require(rows >= 1, "pointwise convolution: statistics of {} rows; at least one is needed", rows);
         sums.emplace(thread_count(), k);
     }
+    const bool stream = sums && too_large_to_cache(rows * k);
     for_blocks(rows, block_rows(rows, c, k), [&](std::int64_t first, std::int64_t count, int thread) {
         const float* const z = normalized(x + first * c, on_load, count, c);
-        float* const out = y + first * k;
+        float* const out = stream ? thread_scratch(kOut, count * k) : y + first * k;
         gemm(Transpose::no, Transpose::yes, count, k, c, z, c, w, c, false, out, k);
         if (sums) {
             simd::row_kernels().statistics(sums->first(thread), sums->second(thread), out, sums->center(thread, out),
-                                           count, k);
+                                           count, k, stream ? y + first * k : nullptr);
             sums->end_block(thread, count);
         }
     });
@@ -101,6 +103,7 @@ void pointwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
         sums.emplace(threads, c);
     }
     // With shared dw every thread needs all of dy, so that it is stored once instead of made per block.
+    const bool stream = sums && too_large_to_cache(rows * c);
     float* const stored_dy = shared_dw && gradient_on_load != nullptr ? thread_scratch(kShared, rows * k) : nullptr;
     std::vector<const float*> parts(static_cast<std::size_t>(threads), nullptr);
 
@@ -120,12 +123,13 @@ void pointwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
             part = mine;
         }
         if (dx != nullptr) {
-            float* const out = dx + first * c;
+            float* const out = stream ? thread_scratch(kOut, count * c) : dx + first * c;
             gemm(Transpose::no, Transpose::no, count, c, k, dy, k, w, c, false, out, c);
             if (sums) {
                 const Clamp clamp = clamp_of(on_load->act);
-                kernels.gradient_reduce(out, sums->first(thread), sums->second(thread), out, x + first * c, before->mean,
-                                        on_load->scale, on_load->shift, clamp.lo, clamp.hi, count, c);
+                kernels.gradient_reduce(dx + first * c, sums->first(thread), sums->second(thread), out, x + first * c,
+                                        before->mean, on_load->scale, on_load->shift, clamp.lo, clamp.hi, count, c,
+                                        stream);
                 sums->end_block(thread, count);
             } else if (dx_add != nullptr) {
                 kernels.add(out, out, dx_add + first * c, count * c);
@@ -158,7 +162,8 @@ void pointwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
             for (std::int64_t row = 0; row < rows; row += kDepth) {
                 const std::int64_t count = std::min(kDepth, rows - row);
                 const float* const z = normalized(x + row * c, on_load, count, c);
-                gemm(Transpose::yes, Transpose::no, k1 - k0, c, count, dy + row * k + k0, k, z, c, row > 0, dw + k0 * c, c);
+                gemm(Transpose::yes, Transpose::no, k1 - k0, c, count, dy + row * k + k0, k, z, c, row > 0, dw + k0 * c,
+                     c);
             }
             if (rows == 0) {
                 std::fill(dw + k0 * c, dw + k1 * c, 0.0f);

@@ -5,19 +5,21 @@
 #include "kernels/batchnorm.h"
 #include "kernels/stream.h"
 
-/// Pointwise (1x1) convolution, a GEMM in NHWC: y[rows x k] = x[rows x c] * w[k x c]^T, with the batchnorms around it joined
-/// on. fp32.
+/// Pointwise (1x1) convolution, a GEMM in NHWC: y[rows x k] = x[rows x c] * w[k x c]^T, with the batchnorms around it
+/// joined on. fp32.
 
 namespace cutis::cpu {
 
-/// y = z * w^T with z = on_load(x), or z = x where on_load is null. With `statistics`, the mean and biased variance of y's
-/// columns come along. Bytes: 4 * rows * (c + k) and w; FLOPs: 2 * rows * c * k.
+/// y = z * w^T with z = on_load(x), or z = x where on_load is null. With `statistics`, the mean and biased variance of
+/// y's columns come along. Bytes: 4 * rows * (c + k) and w; FLOPs: 2 * rows * c * k.
 void pointwise_forward(float* y, const float* x, const float* w, const Normalize* on_load,
                        const BatchStatistics* statistics, std::int64_t rows, int c, int k, Stream stream = {});
 
 /// The gradients of pointwise_forward.
-/// @param dx        rows x c, or null when not wanted. With on_load it is the gradient behind on_load's activation (masked);
-///                  `before` then gets that batchnorm's dgamma and dbeta. Without, `dx_add` (rows x c, may be null) is added.
+/// @param dx        rows x c, or null when not wanted. With on_load it is the gradient behind on_load's activation
+/// (masked);
+///                  `before` then gets that batchnorm's dgamma and dbeta. Without, `dx_add` (rows x c, may be null) is
+///                  added.
 /// @param dw        k x c, overwritten, or null when not wanted
 /// @param g         rows x k, the gradient of y, or, with `gradient_on_load`, what dy = a * g + b * y + d is made of
 /// @param x         as in the forward pass, as is on_load

@@ -132,7 +132,7 @@ void global_average_pool_backward(float* dx, const float* dy, const float* x, co
                              if (sums) {
                                  kernels.gradient_reduce(out, sums->first(thread), sums->second(thread), share,
                                                          x + i * image + pixel * c, before->mean, on_load->scale,
-                                                         on_load->shift, clamp.lo, clamp.hi, 1, c);
+                                                         on_load->shift, clamp.lo, clamp.hi, 1, c, false);
                              } else {
                                  std::copy_n(share, c, out);
                              }

@@ -87,4 +87,9 @@ std::int64_t rows_per_block(int c) {
     return std::max<std::int64_t>(16, 32768 / std::max(c, 1));
 }
 
+bool too_large_to_cache(std::int64_t values) {
+    constexpr std::int64_t kValues = std::int64_t{4} << 20;  // 16 MiB
+    return values >= kValues;
+}
+
 }  // namespace cutis::cpu

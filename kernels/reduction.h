@@ -49,4 +49,7 @@ void sum_rows(float* sum, const float* x, std::int64_t rows, int c);
 /// Rows of a tensor with c channels that fit in about 128 KiB: what a thread sums in fp32 before it goes to fp64.
 std::int64_t rows_per_block(int c);
 
+/// Whether a tensor of so many values is better stored past the caches: it will not be there any more when it is read.
+bool too_large_to_cache(std::int64_t values);
+
 }  // namespace cutis::cpu

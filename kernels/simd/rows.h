@@ -4,12 +4,12 @@
 
 namespace cutis::simd {
 
-/// Inner loops over `rows` x `c` values, channels last, that every CPU kernel is put together from. They run on the calling
-/// thread and are compiled once per instruction set; `row_kernels()` gives the set in use. All pointers are to fp32, need no
-/// alignment, and tails of `c` are masked: nothing outside the stated extent is read or written.
+/// Inner loops over `rows` x `c` values, channels last, that every CPU kernel is put together from. They run on the
+/// calling thread and are compiled once per instruction set; `row_kernels()` gives the set in use. All pointers are to
+/// fp32, need no alignment, and tails of `c` are masked: nothing outside the stated extent is read or written.
 ///
-/// A clamp [lo, hi] stands for an activation: (-inf, inf) identity, (0, inf) ReLU, (0, 6) ReLU6. Its gradient passes where
-/// lo < v < hi. NaN passes through a clamp.
+/// A clamp [lo, hi] stands for an activation: (-inf, inf) identity, (0, inf) ReLU, (0, 6) ReLU6. Its gradient passes
+/// where lo < v < hi. NaN passes through a clamp.
 struct RowKernels {
     /// fp32 values in one vector register.
     int lanes;
@@ -18,33 +18,37 @@ struct RowKernels {
     void (*normalize)(float* z, const float* y, const float* residual, const float* scale, const float* shift, float lo,
                       float hi, std::int64_t rows, int c);
 
-    /// sum[c] += sum over rows of (y - center), square[c] += sum over rows of (y - center)^2. A center near the mean keeps
-    /// the squares free of cancellation.
-    void (*statistics)(float* sum, float* square, const float* y, const float* center, std::int64_t rows, int c);
+    /// sum[c] += sum over rows of (y - center), square[c] += sum over rows of (y - center)^2. A center near the mean
+    /// keeps the squares free of cancellation. With `copy`, y is stored there, too, past the caches: for a block that
+    /// was made in scratch and whose tensor is too large to stay in a cache anyway.
+    void (*statistics)(float* sum, float* square, const float* y, const float* center, std::int64_t rows, int c,
+                       float* copy);
 
-    /// dy = a * g + b * y + d, the input gradient of batchnorm from the gradient g behind its affine part; with `scale`, g is
-    /// first masked by the clamp of y * scale + shift. scale and shift may be null together (no mask). dy may be g.
+    /// dy = a * g + b * y + d, the input gradient of batchnorm from the gradient g behind its affine part; with
+    /// `scale`, g is first masked by the clamp of y * scale + shift. scale and shift may be null together (no mask). dy
+    /// may be g.
     void (*gradient_apply)(float* dy, const float* g, const float* y, const float* a, const float* b, const float* d,
                            const float* scale, const float* shift, float lo, float hi, std::int64_t rows, int c);
 
     /// g' = g where lo < y * scale + shift < hi, else 0; sum[c] += sum of g', product[c] += sum of g' * (y - mean).
-    /// g' is stored to g_masked unless that is null; it may be g.
+    /// g' is stored to g_masked unless that is null; it may be g. `stream` stores it past the caches.
     void (*gradient_reduce)(float* g_masked, float* sum, float* product, const float* g, const float* y,
                             const float* mean, const float* scale, const float* shift, float lo, float hi,
-                            std::int64_t rows, int c);
+                            std::int64_t rows, int c, bool stream);
 
-    /// One output row of a 3x3 depthwise convolution. r0, r1, r2: the three input rows, each padded by one pixel on both
-    /// sides, (width + 2) x c. w: 9 x c. y: q x c. With `center`, adds the row's statistics to sum and square as above.
+    /// One output row of a 3x3 depthwise convolution. r0, r1, r2: the three input rows, each padded by one pixel on
+    /// both sides, (width + 2) x c. w: 9 x c. y: q x c. With `center`, adds the row's statistics to sum and square as
+    /// above. `stream` stores y past the caches.
     void (*depthwise_row)(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2,
-                          const float* w, const float* center, int q, int c, int stride);
+                          const float* w, const float* center, int q, int c, int stride, bool stream);
 
     /// dw[9 x c] += the weight gradient that one row of dy (q x c) and its three padded input rows give.
     void (*depthwise_weight_row)(float* dw, const float* r0, const float* r1, const float* r2, const float* dy, int q,
                                  int c, int stride);
 
-    /// One input row of the input gradient at stride 2. `odd`: whether the row's index is odd. d0, d1: the padded gradient
-    /// rows (q + 2) x c of output rows floor(h / 2) and floor(h / 2) + 1 (the second is read for odd rows only).
-    /// dx: width x c. w: 9 x c.
+    /// One input row of the input gradient at stride 2. `odd`: whether the row's index is odd. d0, d1: the padded
+    /// gradient rows (q + 2) x c of output rows floor(h / 2) and floor(h / 2) + 1 (the second is read for odd rows
+    /// only). dx: width x c. w: 9 x c.
     void (*depthwise_input_row_stride2)(float* dx, const float* d0, const float* d1, const float* w, int width, int c,
                                         bool odd);
 
@@ -54,10 +58,10 @@ struct RowKernels {
     /// sum[c] += sum over rows of x.
     void (*column_sum)(float* sum, const float* x, std::int64_t rows, int c);
 
-    /// c[m x n] (leading dimension ldc) = beta * c + a * b for a panel: a is m x k with strides (a_row, a_col) in floats, m <= 6;
-    /// b is packed k x 2*lanes; n <= 2*lanes. beta is 0 or 1.
-    void (*gemm_panel)(float* c, std::int64_t ldc, const float* a, std::int64_t a_row, std::int64_t a_col, const float* b,
-                       int m, int n, int k, bool accumulate);
+    /// c[m x n] (leading dimension ldc) = beta * c + a * b for a panel: a is m x k with strides (a_row, a_col) in
+    /// floats, m <= 6; b is packed k x 2*lanes; n <= 2*lanes. beta is 0 or 1.
+    void (*gemm_panel)(float* c, std::int64_t ldc, const float* a, std::int64_t a_row, std::int64_t a_col,
+                       const float* b, int m, int n, int k, bool accumulate);
 };
 
 /// The row kernels of the active instruction set.

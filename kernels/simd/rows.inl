@@ -33,13 +33,49 @@ void normalize(float* z, const float* y, const float* residual, const float* sca
     }
 }
 
-void statistics(float* sum, float* square, const float* y, const float* center, int64_t rows, int c) {
-    for (int64_t row = 0; row < rows; ++row, y += c) {
-        for_channel_blocks(c, [&](int i, auto tag) {
-            const Vec d = sub(load(y + i, tag), load(center + i, tag));
-            store(sum + i, add(load(sum + i, tag), d), tag);
-            store(square + i, fma(d, d, load(square + i, tag)), tag);
-        });
+// Reductions walk tile by tile of channels: a tile's sums stay in registers while the rows, which the caller keeps in the
+// second-level cache, go by.
+
+template <bool Copy>
+void statistics_tiles(float* sum, float* square, const float* y, const float* center, int64_t rows, int c, float* copy) {
+    for_channel_tiles<4>(c, [&](int first, auto vectors, auto tag) {
+        constexpr int n = decltype(vectors)::count;
+        Vec middle[n], total[n], squares[n];
+        for (int j = 0; j < n; ++j) {
+            middle[j] = load(center + first + j * kLanes, tag);
+            total[j] = zero();
+            squares[j] = zero();
+        }
+        for (int64_t row = 0; row < rows; ++row) {
+            for (int j = 0; j < n; ++j) {
+                const int64_t at = row * c + first + j * kLanes;
+                const Vec value = load(y + at, tag);
+                if constexpr (Copy) {
+                    store_past_caches(copy + at, value);
+                }
+                const Vec d = sub(value, middle[j]);
+                total[j] = add(total[j], d);
+                squares[j] = fma(d, d, squares[j]);
+            }
+        }
+        for (int j = 0; j < n; ++j) {
+            float* const s = sum + first + j * kLanes;
+            float* const q = square + first + j * kLanes;
+            store(s, add(load(s, tag), total[j]), tag);
+            store(q, add(load(q, tag), squares[j]), tag);
+        }
+    });
+}
+
+void statistics(float* sum, float* square, const float* y, const float* center, int64_t rows, int c, float* copy) {
+    if (copy != nullptr && can_stream(copy, c)) {
+        statistics_tiles<true>(sum, square, y, center, rows, c, copy);
+        fence_stores();
+    } else {
+        if (copy != nullptr) {
+            __builtin_memcpy(copy, y, static_cast<unsigned long>(rows * c) * sizeof(float));
+        }
+        statistics_tiles<false>(sum, square, y, center, rows, c, nullptr);
     }
 }
 
@@ -63,29 +99,60 @@ void gradient_apply(float* dy, const float* g, const float* y, const float* a, c
     }
 }
 
-void gradient_reduce(float* g_masked, float* sum, float* product, const float* g, const float* y, const float* mean,
-                     const float* scale, const float* shift, float lo, float hi, int64_t rows, int c) {
+enum class Keep { nothing, cached, streamed };
+
+template <Keep How>
+void gradient_reduce_tiles(float* g_masked, float* sum, float* product, const float* g, const float* y, const float* mean,
+                           const float* scale, const float* shift, float lo, float hi, int64_t rows, int c) {
     const Vec low = broadcast(lo), high = broadcast(hi);
-    for (int64_t row = 0; row < rows; ++row, g += c, y += c) {
-        for_channel_blocks(c, [&](int i, auto tag) {
-            const Vec value = load(y + i, tag);
-            const Vec v = fma(value, load(scale + i, tag), load(shift + i, tag));
-            const Vec masked = keep_inside(load(g + i, tag), v, low, high);
-            if (g_masked != nullptr) {
-                store(g_masked + i, masked, tag);
-            }
-            store(sum + i, add(load(sum + i, tag), masked), tag);
-            store(product + i, fma(masked, sub(value, load(mean + i, tag)), load(product + i, tag)), tag);
-        });
-        if (g_masked != nullptr) {
-            g_masked += c;
+    for_channel_tiles<(kLanes == 16 ? 4 : 2)>(c, [&](int first, auto vectors, auto tag) {
+        constexpr int n = decltype(vectors)::count;
+        Vec middle[n], slope[n], offset[n], total[n], products[n];
+        for (int j = 0; j < n; ++j) {
+            middle[j] = load(mean + first + j * kLanes, tag);
+            slope[j] = load(scale + first + j * kLanes, tag);
+            offset[j] = load(shift + first + j * kLanes, tag);
+            total[j] = zero();
+            products[j] = zero();
         }
+        for (int64_t row = 0; row < rows; ++row) {
+            for (int j = 0; j < n; ++j) {
+                const int64_t at = row * c + first + j * kLanes;
+                const Vec value = load(y + at, tag);
+                const Vec masked = keep_inside(load(g + at, tag), fma(value, slope[j], offset[j]), low, high);
+                if constexpr (How == Keep::cached) {
+                    store(g_masked + at, masked, tag);
+                } else if constexpr (How == Keep::streamed) {
+                    store_past_caches(g_masked + at, masked);
+                }
+                total[j] = add(total[j], masked);
+                products[j] = fma(masked, sub(value, middle[j]), products[j]);
+            }
+        }
+        for (int j = 0; j < n; ++j) {
+            float* const s = sum + first + j * kLanes;
+            float* const p = product + first + j * kLanes;
+            store(s, add(load(s, tag), total[j]), tag);
+            store(p, add(load(p, tag), products[j]), tag);
+        }
+    });
+}
+
+void gradient_reduce(float* g_masked, float* sum, float* product, const float* g, const float* y, const float* mean,
+                     const float* scale, const float* shift, float lo, float hi, int64_t rows, int c, bool stream) {
+    if (g_masked == nullptr) {
+        gradient_reduce_tiles<Keep::nothing>(g_masked, sum, product, g, y, mean, scale, shift, lo, hi, rows, c);
+    } else if (stream && can_stream(g_masked, c)) {
+        gradient_reduce_tiles<Keep::streamed>(g_masked, sum, product, g, y, mean, scale, shift, lo, hi, rows, c);
+        fence_stores();
+    } else {
+        gradient_reduce_tiles<Keep::cached>(g_masked, sum, product, g, y, mean, scale, shift, lo, hi, rows, c);
     }
 }
 
 // A block of channels keeps its nine taps in registers and slides along the row. Two accumulators shorten the chain of
 // dependent multiply-adds from nine to five.
-template <int Stride, class Tag>
+template <int Stride, bool Stream, class Tag>
 void depthwise_row_block(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2,
                          const float* w, const float* center, int q, int c, Tag tag) {
     const Vec w0 = load(w, tag), w1 = load(w + c, tag), w2 = load(w + 2 * c, tag);
@@ -104,7 +171,11 @@ void depthwise_row_block(float* y, float* sum, float* square, const float* r0, c
         right = fma(w7, load(r2 + c, tag), right);
         left = fma(w8, load(r2 + 2 * c, tag), left);
         const Vec value = add(left, right);
-        store(y, value, tag);
+        if constexpr (Stream) {
+            store_past_caches(y, value);
+        } else {
+            store(y, value, tag);
+        }
         const Vec d = sub(value, middle);
         total = add(total, d);
         squares = fma(d, d, squares);
@@ -115,18 +186,26 @@ void depthwise_row_block(float* y, float* sum, float* square, const float* r0, c
     }
 }
 
-void depthwise_row(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2, const float* w,
-                   const float* center, int q, int c, int stride) {
+template <int Stride, bool Stream>
+void depthwise_row_blocks(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2,
+                          const float* w, const float* center, int q, int c) {
     for_channel_blocks(c, [&](int i, auto tag) {
-        float* const s = center != nullptr ? sum + i : nullptr;
-        float* const s2 = center != nullptr ? square + i : nullptr;
-        const float* const m = center != nullptr ? center + i : nullptr;
-        if (stride == 1) {
-            depthwise_row_block<1>(y + i, s, s2, r0 + i, r1 + i, r2 + i, w + i, m, q, c, tag);
-        } else {
-            depthwise_row_block<2>(y + i, s, s2, r0 + i, r1 + i, r2 + i, w + i, m, q, c, tag);
-        }
+        const bool reduce = center != nullptr;
+        depthwise_row_block<Stride, Stream>(y + i, reduce ? sum + i : nullptr, reduce ? square + i : nullptr, r0 + i,
+                                            r1 + i, r2 + i, w + i, reduce ? center + i : nullptr, q, c, tag);
     });
+}
+
+void depthwise_row(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2, const float* w,
+                   const float* center, int q, int c, int stride, bool stream) {
+    if (stream && can_stream(y, c)) {
+        (stride == 1 ? depthwise_row_blocks<1, true> : depthwise_row_blocks<2, true>)(y, sum, square, r0, r1, r2, w, center,
+                                                                                      q, c);
+        fence_stores();
+    } else {
+        (stride == 1 ? depthwise_row_blocks<1, false> : depthwise_row_blocks<2, false>)(y, sum, square, r0, r1, r2, w,
+                                                                                        center, q, c);
+    }
 }
 
 void depthwise_weight_row(float* dw, const float* r0, const float* r1, const float* r2, const float* dy, int q, int c,

@@ -1,6 +1,6 @@
-// One vector type per instruction set, chosen by the compiler flags of the including file. Everything has internal linkage:
-// the same names are compiled three times, and a linker must never mix them. For the same reason the files that include this
-// one use no standard library templates.
+// One vector type per instruction set, chosen by the compiler flags of the including file. Everything has internal
+// linkage: the same names are compiled three times, and a linker must never mix them. For the same reason the files
+// that include this one use no standard library templates.
 #pragma once
 
 #include <cstdint>
@@ -23,18 +23,46 @@ struct Partial {
     explicit Partial(int count) : mask(static_cast<__mmask16>((1u << count) - 1u)) {}
 };
 
-inline Vec zero() { return _mm512_setzero_ps(); }
-inline Vec broadcast(float x) { return _mm512_set1_ps(x); }
-inline Vec load(const float* p, Full) { return _mm512_loadu_ps(p); }
-inline Vec load(const float* p, Partial t) { return _mm512_maskz_loadu_ps(t.mask, p); }
-inline void store(float* p, Vec v, Full) { _mm512_storeu_ps(p, v); }
-inline void store(float* p, Vec v, Partial t) { _mm512_mask_storeu_ps(p, t.mask, v); }
-inline Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
-inline Vec sub(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
-inline Vec mul(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
-inline Vec fma(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
+inline Vec zero() {
+    return _mm512_setzero_ps();
+}
+inline Vec broadcast(float x) {
+    return _mm512_set1_ps(x);
+}
+inline Vec load(const float* p, Full) {
+    return _mm512_loadu_ps(p);
+}
+inline Vec load(const float* p, Partial t) {
+    return _mm512_maskz_loadu_ps(t.mask, p);
+}
+inline void store(float* p, Vec v, Full) {
+    _mm512_storeu_ps(p, v);
+}
+inline void store(float* p, Vec v, Partial t) {
+    _mm512_mask_storeu_ps(p, t.mask, v);
+}
+inline void store_past_caches(float* p, Vec v) {
+    _mm512_stream_ps(p, v);
+}
+inline void fence_stores() {
+    _mm_sfence();
+}
+inline Vec add(Vec a, Vec b) {
+    return _mm512_add_ps(a, b);
+}
+inline Vec sub(Vec a, Vec b) {
+    return _mm512_sub_ps(a, b);
+}
+inline Vec mul(Vec a, Vec b) {
+    return _mm512_mul_ps(a, b);
+}
+inline Vec fma(Vec a, Vec b, Vec c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
 // The instructions return their second operand when one is NaN: v stands there so that NaN is not swallowed.
-inline Vec clamp(Vec v, Vec lo, Vec hi) { return _mm512_min_ps(hi, _mm512_max_ps(lo, v)); }
+inline Vec clamp(Vec v, Vec lo, Vec hi) {
+    return _mm512_min_ps(hi, _mm512_max_ps(lo, v));
+}
 inline Vec keep_inside(Vec g, Vec v, Vec lo, Vec hi) {
     const __mmask16 inside = _mm512_cmp_ps_mask(v, lo, _CMP_GT_OQ) & _mm512_cmp_ps_mask(v, hi, _CMP_LT_OQ);
     return _mm512_maskz_mov_ps(inside, g);
@@ -50,18 +78,46 @@ struct Partial {
         : mask(_mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))) {}
 };
 
-inline Vec zero() { return _mm256_setzero_ps(); }
-inline Vec broadcast(float x) { return _mm256_set1_ps(x); }
-inline Vec load(const float* p, Full) { return _mm256_loadu_ps(p); }
-inline Vec load(const float* p, Partial t) { return _mm256_maskload_ps(p, t.mask); }
-inline void store(float* p, Vec v, Full) { _mm256_storeu_ps(p, v); }
-inline void store(float* p, Vec v, Partial t) { _mm256_maskstore_ps(p, t.mask, v); }
-inline Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
-inline Vec sub(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
-inline Vec mul(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
-inline Vec fma(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
+inline Vec zero() {
+    return _mm256_setzero_ps();
+}
+inline Vec broadcast(float x) {
+    return _mm256_set1_ps(x);
+}
+inline Vec load(const float* p, Full) {
+    return _mm256_loadu_ps(p);
+}
+inline Vec load(const float* p, Partial t) {
+    return _mm256_maskload_ps(p, t.mask);
+}
+inline void store(float* p, Vec v, Full) {
+    _mm256_storeu_ps(p, v);
+}
+inline void store(float* p, Vec v, Partial t) {
+    _mm256_maskstore_ps(p, t.mask, v);
+}
+inline void store_past_caches(float* p, Vec v) {
+    _mm256_stream_ps(p, v);
+}
+inline void fence_stores() {
+    _mm_sfence();
+}
+inline Vec add(Vec a, Vec b) {
+    return _mm256_add_ps(a, b);
+}
+inline Vec sub(Vec a, Vec b) {
+    return _mm256_sub_ps(a, b);
+}
+inline Vec mul(Vec a, Vec b) {
+    return _mm256_mul_ps(a, b);
+}
+inline Vec fma(Vec a, Vec b, Vec c) {
+    return _mm256_fmadd_ps(a, b, c);
+}
 // The instructions return their second operand when one is NaN: v stands there so that NaN is not swallowed.
-inline Vec clamp(Vec v, Vec lo, Vec hi) { return _mm256_min_ps(hi, _mm256_max_ps(lo, v)); }
+inline Vec clamp(Vec v, Vec lo, Vec hi) {
+    return _mm256_min_ps(hi, _mm256_max_ps(lo, v));
+}
 inline Vec keep_inside(Vec g, Vec v, Vec lo, Vec hi) {
     return _mm256_and_ps(g, _mm256_and_ps(_mm256_cmp_ps(v, lo, _CMP_GT_OQ), _mm256_cmp_ps(v, hi, _CMP_LT_OQ)));
 }
@@ -77,8 +133,12 @@ struct Partial {
     explicit Partial(int n) : count(n) {}
 };
 
-inline Vec zero() { return Vec{0, 0, 0, 0}; }
-inline Vec broadcast(float x) { return Vec{x, x, x, x}; }
+inline Vec zero() {
+    return Vec{0, 0, 0, 0};
+}
+inline Vec broadcast(float x) {
+    return Vec{x, x, x, x};
+}
 inline Vec load(const float* p, Full) {
     Vec v;
     __builtin_memcpy(&v, p, sizeof v);
@@ -91,16 +151,30 @@ inline Vec load(const float* p, Partial t) {
     }
     return v;
 }
-inline void store(float* p, Vec v, Full) { __builtin_memcpy(p, &v, sizeof v); }
+inline void store(float* p, Vec v, Full) {
+    __builtin_memcpy(p, &v, sizeof v);
+}
 inline void store(float* p, Vec v, Partial t) {
     for (int i = 0; i < t.count; ++i) {
         p[i] = v[i];
     }
 }
-inline Vec add(Vec a, Vec b) { return a + b; }
-inline Vec sub(Vec a, Vec b) { return a - b; }
-inline Vec mul(Vec a, Vec b) { return a * b; }
-inline Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+inline void store_past_caches(float* p, Vec v) {
+    store(p, v, Full{});
+}
+inline void fence_stores() {}
+inline Vec add(Vec a, Vec b) {
+    return a + b;
+}
+inline Vec sub(Vec a, Vec b) {
+    return a - b;
+}
+inline Vec mul(Vec a, Vec b) {
+    return a * b;
+}
+inline Vec fma(Vec a, Vec b, Vec c) {
+    return a * b + c;
+}
 inline Vec choose(VecMask which, Vec a, Vec b) {
     return reinterpret_cast<Vec>((which & reinterpret_cast<VecMask>(a)) | (~which & reinterpret_cast<VecMask>(b)));
 }
@@ -113,6 +187,36 @@ inline Vec keep_inside(Vec g, Vec v, Vec lo, Vec hi) {
 }
 
 #endif
+
+/// Whether rows of c values from p on can be stored past the caches: whole, aligned vectors.
+inline bool can_stream(const float* p, int c) {
+    return c % kLanes == 0 && reinterpret_cast<std::uintptr_t>(p) % (kLanes * sizeof(float)) == 0;
+}
+
+/// Calls body(first_channel, vectors, tag) for tiles of Most, 2 or 1 vectors of channels (vectors: a type with a static
+/// `count`), the last one with a Partial tag where c is ragged. A tile's sums stay in registers while all rows go by.
+template <int N>
+struct Count {
+    static constexpr int count = N;
+};
+template <int Most, class Body>
+inline void for_channel_tiles(int c, Body&& body) {
+    int first = 0;
+    for (; first + Most * kLanes <= c; first += Most * kLanes) {
+        body(first, Count<Most>{}, Full{});
+    }
+    if constexpr (Most > 2) {
+        for (; first + 2 * kLanes <= c; first += 2 * kLanes) {
+            body(first, Count<2>{}, Full{});
+        }
+    }
+    for (; first + kLanes <= c; first += kLanes) {
+        body(first, Count<1>{}, Full{});
+    }
+    if (first < c) {
+        body(first, Count<1>{}, Partial(c - first));
+    }
+}
 
 /// Calls body(first_channel, tag) for each block of kLanes channels, the last one with a Partial tag where c is ragged.
 template <class Body>
