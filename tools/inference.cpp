@@ -1,14 +1,9 @@
 #include "tools/inference.h"
 
 #include <algorithm>
-#include <atomic>
 #include <charconv>
 #include <cmath>
-#include <condition_variable>
-#include <exception>
-#include <mutex>
 #include <string>
-#include <thread>
 
 #include "engine/augment.h"
 #include "engine/ops.h"
@@ -17,127 +12,13 @@
 #include "engine/text.h"
 #include "kernels/error.h"
 #include "tools/progress.h"
+#include "tools/read_ahead.h"
 #include "tools/signals.h"
 
 namespace cutis {
 namespace {
 
 constexpr int kLargestInput = 16384;
-
-/// Inputs of the batches to come, filled by threads. A ring of three batches: one that the model reads, one that is
-/// ready, one that is being filled.
-class ReadAhead {
-  public:
-    ReadAhead(std::int64_t count, int size, int batch_size, int threads, const ReadInput& read)
-        : count_(count), batch_size_(batch_size), pixels_(std::int64_t{3} * size * size), read_(read) {
-        const auto slots = std::min<std::int64_t>(kSlots, batches());
-        for (std::int64_t i = 0; i < slots; ++i) {
-            slots_.emplace_back().inputs = Tensor::empty({batch_size, size, size, 3});
-        }
-        try {
-            for (int i = 0; i < threads; ++i) {
-                threads_.emplace_back([this] { work(); });
-            }
-        } catch (...) {
-            stop();
-            throw;
-        }
-    }
-    ~ReadAhead() { stop(); }
-    ReadAhead(const ReadAhead&) = delete;
-    ReadAhead& operator=(const ReadAhead&) = delete;
-
-    std::int64_t batches() const { return (count_ + batch_size_ - 1) / batch_size_; }
-    std::int64_t batch_count(std::int64_t batch) const {
-        return std::min<std::int64_t>(batch_size_, count_ - batch * batch_size_);
-    }
-
-    /// The inputs of `batch`; they stay until `release`. Throws what reading the first faulty one of them threw.
-    Tensor wait_for(std::int64_t batch) {
-        Slot& slot = slot_of(batch);
-        std::unique_lock lock(mutex_);
-        filled_.wait(lock, [&] { return slot.filled == batch_count(batch); });
-        if (slot.error) {
-            std::rethrow_exception(slot.error);
-        }
-        return slot.inputs.rows(0, batch_count(batch));
-    }
-
-    void release(std::int64_t batch) {
-        {
-            const std::lock_guard lock(mutex_);
-            slot_of(batch).filled = 0;
-            released_ = batch + 1;
-        }
-        room_.notify_all();
-    }
-
-  private:
-    static constexpr std::int64_t kSlots = 3;
-
-    struct Slot {
-        Tensor inputs;
-        std::int64_t filled = 0;
-        std::exception_ptr error;  // of the input `error_at`
-        std::int64_t error_at = 0;
-    };
-
-    Slot& slot_of(std::int64_t batch) { return slots_[static_cast<std::size_t>(batch % kSlots)]; }
-
-    void work() {
-        while (true) {
-            const std::int64_t index = next_.fetch_add(1);
-            const std::int64_t batch = index / batch_size_;
-            if (index >= count_) {
-                return;
-            }
-            Slot& slot = slot_of(batch);
-            {
-                std::unique_lock lock(mutex_);
-                room_.wait(lock, [&] { return stopped_ || batch < released_ + kSlots; });
-                if (stopped_) {
-                    return;
-                }
-            }
-            std::exception_ptr error;
-            try {
-                read_(index, slot.inputs.data() + index % batch_size_ * pixels_);
-            } catch (...) {
-                error = std::current_exception();
-            }
-            const std::lock_guard lock(mutex_);
-            // Of several faulty inputs the first is reported, whichever thread came upon its own first.
-            if (error && (!slot.error || index < slot.error_at)) {
-                slot.error = error;
-                slot.error_at = index;
-            }
-            if (++slot.filled == batch_count(batch)) {
-                filled_.notify_one();
-            }
-        }
-    }
-
-    void stop() {
-        {
-            const std::lock_guard lock(mutex_);
-            stopped_ = true;
-        }
-        room_.notify_all();
-        for (std::thread& thread : threads_) {
-            thread.join();
-        }
-    }
-
-    const std::int64_t count_, batch_size_, pixels_;
-    const ReadInput& read_;
-    std::vector<Slot> slots_;
-    std::atomic<std::int64_t> next_{0};
-    std::mutex mutex_;
-    std::condition_variable filled_, room_;
-    std::int64_t released_ = 0;  // batches that the model is done with
-    bool stopped_ = false;
-    std::vector<std::thread> threads_;
-};
 
 }  // namespace
 
@@ -178,7 +59,7 @@ InputSettings input_settings(const SafetensorsFile& weights) {
 }
 
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress, int readers) {
+                                  Progress* progress, OnSignal on_signal, int readers) {
     require(size >= model.least_size() && size <= kLargestInput, "input side {}: the model takes {} to {} pixels", size,
             model.least_size(), kLargestInput);
     require(batch_size >= 1, "batch size {}: at least 1 is wanted", batch_size);
@@ -188,11 +69,23 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
     logits.reserve(static_cast<std::size_t>(count) * classes);
 
     const NoGrad no_grad;
-    ReadAhead inputs(count, size, batch, std::max(readers, 1), read);
-    for (std::int64_t b = 0; b < inputs.batches(); ++b) {
-        throw_if_stopped();
-        const Variable output = model.forward(Variable(inputs.wait_for(b)), ForwardContext{});
-        inputs.release(b);
+    const std::int64_t pixels = std::int64_t{3} * size * size;
+    ReadAhead<std::vector<float>> inputs(count, std::max(readers, 1), 2 * batch, [&](std::int64_t index) {
+        std::vector<float> input(static_cast<std::size_t>(pixels));
+        read(index, input.data());
+        return input;
+    });
+    Tensor images = Tensor::empty({batch, size, size, 3});
+    for (std::int64_t begin = 0; begin < count; begin += batch) {
+        const std::int64_t end = std::min(begin + batch, count);
+        for (std::int64_t i = begin; i < end; ++i) {
+            if (on_signal == OnSignal::stop) {
+                throw_if_stopped();
+            }
+            const std::vector<float> input = inputs.next();
+            std::copy(input.begin(), input.end(), images.data() + (i - begin) * pixels);
+        }
+        const Variable output = model.forward(Variable(images.rows(0, end - begin)), ForwardContext{});
         for (const float value : output.value().values()) {
             require(std::isfinite(value),
                     "the model's output for image {} is not a finite number; its weights are damaged, or training "
@@ -201,14 +94,14 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
             logits.push_back(value);
         }
         if (progress != nullptr) {
-            progress->update(static_cast<std::int64_t>(logits.size() / classes));
+            progress->update(end);
         }
     }
     return logits;
 }
 
 Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<const int> indices,
-                            const InputSettings& input, int batch_size, Progress* progress) {
+                            const InputSettings& input, int batch_size, Progress* progress, OnSignal on_signal) {
     const int classes = model.classes();
     Predictions predictions;
     predictions.class_names = class_names_for(classes, data.class_names());
@@ -229,7 +122,7 @@ Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<c
         augment_to_float(data.image(row).data(), side, side, AugmentOptions{}, unused, input.mean.data(),
                          input.std.data(), input.size, out);
     };
-    const std::vector<float> logits = predict_logits(model, count, input.size, batch_size, read, progress);
+    const std::vector<float> logits = predict_logits(model, count, input.size, batch_size, read, progress, on_signal);
     if (count > 0) {
         const auto probabilities = softmax(Tensor::from(logits, {count, classes}));
         predictions.probabilities.assign(probabilities.values().begin(), probabilities.values().end());
