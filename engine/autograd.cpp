@@ -1,5 +1,6 @@
 #include "engine/autograd.h"
 
+#include <atomic>
 #include <queue>
 #include <utility>
 
@@ -58,7 +59,7 @@ VariableState::~VariableState() {
 namespace {
 
 thread_local bool t_grad_enabled = true;
-thread_local std::uint64_t t_next_number = 1;
+std::atomic<std::uint64_t> g_next_number{1};  // of all threads: a graph may be recorded in several of them
 
 }  // namespace
 
@@ -191,7 +192,7 @@ Variable record(std::string op, Tensor value, std::span<const Variable> inputs,
         node->inputs.push_back(input.state_);
     }
     node->op = std::move(op);
-    node->number = t_next_number++;
+    node->number = g_next_number++;
     node->backward = std::move(backward);
     output.state_->requires_grad = true;
     output.state_->node = std::move(node);

@@ -84,10 +84,15 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossO
     cpu::softmax_cross_entropy_forward(loss.data(), nullptr, probabilities.data(), logits.value().data(), labels.data<std::int32_t>(),
                                        kernel_options(options), n, c);
     return record("cross-entropy", loss, {logits},
-                  [logits, labels, options, kernel_options, n, c, probabilities](const Tensor& dloss) {
+                  [logits, options, kernel_options, n, c, probabilities, saved_labels = Saved(labels, "cross-entropy"),
+                   saved_weights = Saved(options.class_weights, "cross-entropy")](const Tensor& dloss) {
+                      if (options.class_weights) {
+                          saved_weights.get();
+                      }
                       Tensor dlogits = Tensor::empty(logits.shape());
                       cpu::softmax_cross_entropy_backward(dlogits.data(), *dloss.data(), probabilities.data(),
-                                                          labels.data<std::int32_t>(), kernel_options(options), n, c);
+                                                          saved_labels.get().data<std::int32_t>(),
+                                                          kernel_options(options), n, c);
                       logits.accumulate(dlogits);
                   });
 }

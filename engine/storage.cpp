@@ -14,12 +14,17 @@ namespace {
 
 constexpr std::size_t kSmallAlign = 64;
 constexpr std::size_t kHugePage = std::size_t{2} << 20;
+constexpr std::size_t kAddressSpace = std::size_t{1}
+                                      << 47;  // no request beyond it is passed on: rounding it up may overflow
 
-// Freed blocks by size. A request takes the smallest block that fits and is not more than a quarter larger: the tensors of
-// a step come back to the blocks of the step before, and the shorter last batch of an epoch borrows them.
+// Freed blocks by size. A request takes the smallest block that fits and is not more than a quarter larger: the tensors
+// of a step come back to the blocks of the step before, and the shorter last batch of an epoch borrows them.
 class BlockCache {
   public:
     void* allocate(std::size_t bytes, std::size_t* block_bytes) {
+        if (bytes > kAddressSpace) {
+            return nullptr;
+        }
         const std::size_t align = bytes >= kHugePage ? kHugePage : kSmallAlign;
         const std::size_t wanted = std::max(align, (bytes + align - 1) / align * align);
         const std::lock_guard lock(mutex_);
@@ -91,17 +96,22 @@ BlockCache& cache() {
 Storage::Storage(std::size_t bytes, Device device) : device_(device) {
     require(device.kind == DeviceKind::cpu, "storage: this build has no memory on {}", to_string(device));
     data_ = cache().allocate(bytes, &bytes_);
-    require(data_ != nullptr,
-            "out of memory: {:.1f} MiB more than the {:.1f} MiB in use could not be had; lower --batch-size or --size",
-            static_cast<double>(bytes) / 1048576.0, static_cast<double>(cache().use().in_use) / 1048576.0);
+    if (data_ == nullptr) {
+        fail("out of memory: {:.1f} MiB more than the {:.1f} MiB in use could not be had; lower --batch-size or --size",
+             static_cast<double>(bytes) / 1048576.0, static_cast<double>(cache().use().in_use) / 1048576.0);
+    }
 }
 
 Storage::~Storage() {
     cache().free(data_, bytes_);
 }
 
-MemoryUse cpu_memory_use() { return cache().use(); }
+MemoryUse cpu_memory_use() {
+    return cache().use();
+}
 
-void release_cached_memory() { cache().release_locked(); }
+void release_cached_memory() {
+    cache().release_locked();
+}
 
 }  // namespace cutis

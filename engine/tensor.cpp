@@ -2,16 +2,20 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "kernels/error.h"
 
 namespace cutis {
 
 Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
+    constexpr std::size_t kMost = std::numeric_limits<std::size_t>::max();
+    const auto elements = static_cast<std::size_t>(shape.elements());
+    const std::size_t size = dtype_size(dtype);
     Tensor tensor;
     tensor.shape_ = shape;
     tensor.dtype_ = dtype;
-    tensor.storage_ = std::make_shared<Storage>(static_cast<std::size_t>(shape.elements()) * dtype_size(dtype), device);
+    tensor.storage_ = std::make_shared<Storage>(elements > kMost / size ? kMost : elements * size, device);
     return tensor;
 }
 
