@@ -1,0 +1,74 @@
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "kernels/batchnorm.h"
+#include "kernels/conv.h"
+#include "kernels/depthwise.h"
+#include "kernels/pool.h"
+#include "tests/support/reference.h"
+
+/// The table of operations: each case is one kernel on one shape, with its definition in fp64 beside it. test_ops.cpp
+/// runs every case in every mode; another device or a bench reads the same table.
+
+namespace cutis::testing {
+
+using reference::Values;
+using Arrays = std::vector<Values>;
+
+/// One array of a case.
+struct Operand {
+    std::string name;
+    std::int64_t size;
+    /// Inputs: what random values are drawn from; small integers from the same range, its ends included.
+    float low = -2.0f, high = 2.0f;
+    /// Inputs: whether `backward` gives a gradient for it.
+    bool differentiable = false;
+    /// How many products a value (outputs) or its gradient (inputs) is summed from: rounding errors grow with its
+    /// square root.
+    std::int64_t terms = 1;
+    /// Outputs: whether integer inputs make the kernel exact.
+    bool exact = true;
+};
+
+using Inputs = std::vector<const float*>;
+using Outputs = std::vector<float*>;
+
+struct OpCase {
+    std::string op, shape;  ///< letters, digits and underscores
+    std::vector<Operand> inputs, outputs;
+    /// The kernel.
+    std::function<void(const Inputs&, const Outputs&)> run;
+    /// The definition: every output from all inputs.
+    std::function<Arrays(const Arrays&)> define;
+    /// The gradients of the differentiable inputs, in their order, from the gradient of the first output. Empty where
+    /// there is no gradient.
+    std::function<void(const Inputs&, const float* dy, const Outputs&)> backward = {};
+    /// The first output is linear in each differentiable input, and integers make the gradients exact.
+    bool linear = false;
+    /// Floating point operations and bytes that must be moved at least.
+    double flops = 0.0, bytes = 0.0;
+    /// The size of intermediate values, where they are larger than inputs and outputs.
+    double magnitude = 1.0;
+};
+
+/// Terms of a batch statistic over `rows` rows: beyond about a thousand the kernels add in fp64. Sixteen times that
+/// many, since a kernel may take squares around a value some standard deviations from the mean.
+inline std::int64_t statistics_terms(std::int64_t rows) {
+    return 16 * std::min<std::int64_t>(rows, 1024);
+}
+
+// The parts of the table.
+std::vector<OpCase> convolution_cases();    ///< dense, pointwise, depthwise, linear
+std::vector<OpCase> normalisation_cases();  ///< batchnorm, activations, elementwise
+std::vector<OpCase> pooling_cases();
+std::vector<OpCase> training_cases();  ///< dropout, cross entropy, optimisers
+
+/// All of them.
+const std::vector<OpCase>& op_cases();
+
+}  // namespace cutis::testing
