@@ -47,7 +47,7 @@ std::string_view guess_kind(std::span<const std::byte> bytes) {
 }  // namespace
 
 void check_image_size(std::int64_t width, std::int64_t height, std::string_view name) {
-    require(width > 0 && height > 0, "{}: header states {}x{} pixels; an image has at least one", name, width, height);
+    require(width > 0 && height > 0, "{}: {}x{} pixels; an image has at least one", name, width, height);
     require(width <= kMaxImageSide && height <= kMaxImageSide && width * height <= kMaxImagePixels,
             "{}: {}x{} pixels; a side may have {} and an image {} in all; save it smaller", name, width, height,
             kMaxImageSide, kMaxImagePixels);

@@ -1,9 +1,12 @@
 #include "engine/stb_decode.h"
 
 #include <algorithm>
+#include <array>
 #include <cstdint>
 #include <cstdlib>
+#include <cstring>
 #include <memory>
+#include <vector>
 
 #include "kernels/error.h"
 
@@ -108,8 +111,11 @@ Image decode_with_stb(std::span<const std::byte> bytes, const ImageLayout& layou
     }
     if (pixels == nullptr) {
         const char* reason = stbi_failure_reason();
-        fail("{}: damaged {}: {}; copy or export it again", name, jpeg ? "JPEG" : "PNG",
-             reason != nullptr ? reason : "no reason given");
+        reason = reason == nullptr ? "no reason given" : reason;
+        // stb_image's word for both a refusal by the limit above and the system's.
+        require(std::strcmp(reason, "outofmem") != 0,
+                "{}: its data need more memory than its header allows or than is free; copy or export it again", name);
+        fail("{}: damaged {}: {}; copy or export it again", name, jpeg ? "JPEG" : "PNG", reason);
     }
     require(width == layout.width && height == layout.height, "{}: header states {}x{} pixels, but {}x{} were decoded",
             name, layout.width, layout.height, width, height);
