@@ -4,8 +4,8 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
-#include <nlohmann/json.hpp>
 #include <map>
+#include <nlohmann/json.hpp>
 #include <optional>
 #include <utility>
 
@@ -100,9 +100,26 @@ std::vector<std::string> comma_separated(const std::string& text) {
     return parts;
 }
 
+// The averaged weights stand in the model for the scope's life.
+class AveragedWeights {
+  public:
+    explicit AveragedWeights(std::optional<Ema>& ema) : ema_(ema) { swap(); }
+    ~AveragedWeights() { swap(); }
+    AveragedWeights(const AveragedWeights&) = delete;
+    AveragedWeights& operator=(const AveragedWeights&) = delete;
+
+  private:
+    void swap() {
+        if (ema_) {
+            ema_->swap();
+        }
+    }
+    std::optional<Ema>& ema_;
+};
+
 class Training {
   public:
-    Training(const TrainConfig& config, bool resume);
+    Training(const TrainConfig& config, bool resume, StopCondition should_stop);
     TrainEnd run();
 
   private:
@@ -120,8 +137,11 @@ class Training {
     ExtraTensors extra_tensors() const;
     Predictions predict(std::span<const int> indices);
 
+    TrainEnd interrupted();
+
     Run run_;
     bool resume_;
+    StopCondition should_stop_;
     PackedDataset data_;
     Split split_;
     std::unique_ptr<Model> model_;
@@ -140,8 +160,8 @@ class Training {
     double last_loss_ = 0.0;
 };
 
-Training::Training(const TrainConfig& config, bool resume)
-    : resume_(resume), data_(std::filesystem::path(config.data)) {
+Training::Training(const TrainConfig& config, bool resume, StopCondition should_stop)
+    : resume_(resume), should_stop_(std::move(should_stop)), data_(std::filesystem::path(config.data)) {
     run_.folder = std::filesystem::path(config.out);
     run_.config = config;
     if (resume) {
@@ -380,39 +400,37 @@ Predictions Training::predict(std::span<const int> indices) {
 }
 
 void Training::end_epoch(double seconds, std::int64_t images) {
-    ++at_.epoch;
     EpochRecord record;
-    record.epoch = at_.epoch;
+    record.epoch = at_.epoch + 1;
     record.step = at_.step;
     record.train_loss = at_.loss_sum / static_cast<double>(std::max<std::int64_t>(1, at_.loss_images));
     record.lr = static_cast<double>(run_.config.lr) * schedule_.factor(at_.step - 1);
     record.images_per_second = seconds > 0.0 ? static_cast<double>(images) / seconds : 0.0;
+    bool better = split_.val.empty();
+    {
+        const AveragedWeights averaged(ema_);
+        if (!split_.val.empty()) {
+            // A stop signal ends this with an exception: until it is done, nothing of the run's position has moved.
+            const Metrics metrics = compute_metrics(predict(split_.val));
+            record.val_loss = metrics.nll;
+            record.val_accuracy = metrics.accuracy;
+            record.val_balanced_accuracy = metrics.balanced_accuracy;
+            better = at_.best_epoch == 0 || metrics.balanced_accuracy > at_.best_score ||
+                     (metrics.balanced_accuracy == at_.best_score && metrics.nll < at_.best_loss);
+            if (better) {
+                at_.best_score = metrics.balanced_accuracy;
+                at_.best_loss = metrics.nll;
+                at_.best_epoch = record.epoch;
+            }
+        }
+        at_.epoch = record.epoch;
+        if (better) {
+            save_best();
+        }
+    }
     at_.batch = 0;
     at_.loss_sum = 0.0;
     at_.loss_images = 0;
-    if (ema_) {
-        ema_->swap();
-    }
-    bool better = split_.val.empty();
-    if (!split_.val.empty()) {
-        const Metrics metrics = compute_metrics(predict(split_.val));
-        record.val_loss = metrics.nll;
-        record.val_accuracy = metrics.accuracy;
-        record.val_balanced_accuracy = metrics.balanced_accuracy;
-        better = at_.best_epoch == 0 || metrics.balanced_accuracy > at_.best_score ||
-                 (metrics.balanced_accuracy == at_.best_score && metrics.nll < at_.best_loss);
-        if (better) {
-            at_.best_score = metrics.balanced_accuracy;
-            at_.best_loss = metrics.nll;
-            at_.best_epoch = at_.epoch;
-        }
-    }
-    if (better) {
-        save_best();
-    }
-    if (ema_) {
-        ema_->swap();
-    }
     log_->epoch(record);
     save_checkpoint();
     std::string line = fmt::format("epoch {:>3}  loss {:.4f}", at_.epoch, record.train_loss);
@@ -422,6 +440,15 @@ void Training::end_epoch(double seconds, std::int64_t images) {
                             split_.leaky ? " (leaky split)" : "");
     }
     progress_->note(line + fmt::format("  {:.1f} images/s", record.images_per_second));
+}
+
+TrainEnd Training::interrupted() {
+    save_checkpoint();
+    log_->flush();
+    progress_->finish();
+    say("saved step {} to {}; go on with: cutis train --resume --out {}", grouped_digits(at_.step),
+        run_.file("checkpoint.safetensors").string(), run_.config.out);
+    return TrainEnd::interrupted;
 }
 
 TrainEnd Training::run() {
@@ -461,17 +488,16 @@ TrainEnd Training::run() {
         const std::int64_t first_batch = at_.batch;
         while (at_.step < run_.facts.total_steps && update()) {
             progress_->update(images_done(), fmt::format("epoch {}  loss {:.4f}", at_.epoch + 1, last_loss_));
-            if (stop_signal() != 0) {
-                save_checkpoint();
-                log_->flush();
-                progress_->finish();
-                say("saved step {} to {}; go on with: cutis train --resume --out {}", grouped_digits(at_.step),
-                    run_.file("checkpoint.safetensors").string(), config.out);
-                return TrainEnd::interrupted;
+            if (should_stop_(at_.step)) {
+                return interrupted();
             }
         }
         const std::int64_t seen = std::min(images, at_.batch * config.batch_size) - first_batch * config.batch_size;
-        end_epoch(seconds_since(begin), std::max<std::int64_t>(0, seen));
+        try {
+            end_epoch(seconds_since(begin), std::max<std::int64_t>(0, seen));
+        } catch (const Stopped&) {
+            return interrupted();
+        }
     }
     progress_->finish();
     return finish(TrainEnd::finished);
@@ -508,8 +534,11 @@ TrainEnd Training::finish(TrainEnd end) {
 
 }  // namespace
 
-TrainEnd train(const TrainConfig& config, bool resume) {
-    return Training(config, resume).run();
+TrainEnd train(const TrainConfig& config, bool resume, StopCondition should_stop) {
+    if (!should_stop) {
+        should_stop = [](std::int64_t) { return stop_signal() != 0; };
+    }
+    return Training(config, resume, std::move(should_stop)).run();
 }
 
 }  // namespace cutis
