@@ -1,6 +1,5 @@
 #include "tools/evaluation.h"
 
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -9,12 +8,8 @@ namespace {
 
 using Json = nlohmann::ordered_json;
 
-Json number(double value) {
-    return std::isfinite(value) ? Json(value) : Json(nullptr);
-}
-
 Json with_interval(double value, const Interval& interval) {
-    return {{"value", number(value)}, {"low", number(interval.low)}, {"high", number(interval.high)}};
+    return {{"value", value}, {"low", interval.low}, {"high", interval.high}};
 }
 
 }  // namespace
@@ -35,16 +30,16 @@ std::string metrics_to_json(const Evaluation& evaluation) {
     json["leaky"] = evaluation.leaky;
     json["images"] = evaluation.predictions.size();
     json["lesions"] = evaluation.predictions.lesions();
-    json["accuracy"] = number(m.accuracy);
-    json["balanced_accuracy"] = number(m.balanced_accuracy);
-    json["macro_f1"] = number(m.macro_f1);
-    json["macro_auc"] = number(m.macro_auc);
-    json["ece"] = number(m.ece);
-    json["nll"] = number(m.nll);
-    json["brier"] = number(m.brier);
-    json["melanoma_sensitivity"] = number(m.melanoma_sensitivity);
-    json["melanoma_sensitivity_at_specificity_90"] = number(m.melanoma_sensitivity_at_90);
-    json["melanoma_sensitivity_at_specificity_95"] = number(m.melanoma_sensitivity_at_95);
+    json["accuracy"] = m.accuracy;
+    json["balanced_accuracy"] = m.balanced_accuracy;
+    json["macro_f1"] = m.macro_f1;
+    json["macro_auc"] = m.macro_auc;
+    json["ece"] = m.ece;
+    json["nll"] = m.nll;
+    json["brier"] = m.brier;
+    json["melanoma_sensitivity"] = m.melanoma_sensitivity;
+    json["melanoma_sensitivity_at_specificity_90"] = m.melanoma_sensitivity_at_90;
+    json["melanoma_sensitivity_at_specificity_95"] = m.melanoma_sensitivity_at_95;
 
     json["class_names"] = evaluation.predictions.class_names;
     Json intervals = {
@@ -67,11 +62,11 @@ std::string metrics_to_json(const Evaluation& evaluation) {
         const ClassMetrics& c = m.classes[k];
         json["per_class"].push_back({{"name", evaluation.predictions.class_names[k]},
                                      {"support", c.support},
-                                     {"sensitivity", number(c.sensitivity)},
-                                     {"specificity", number(c.specificity)},
-                                     {"precision", number(c.precision)},
-                                     {"f1", number(c.f1)},
-                                     {"auc", number(c.auc)}});
+                                     {"sensitivity", c.sensitivity},
+                                     {"specificity", c.specificity},
+                                     {"precision", c.precision},
+                                     {"f1", c.f1},
+                                     {"auc", c.auc}});
         const auto row = m.confusion.begin() + static_cast<std::ptrdiff_t>(k * classes);
         json["confusion_matrix"].push_back(std::vector<std::int64_t>(row, row + static_cast<std::ptrdiff_t>(classes)));
         if (k < i.classes.size()) {
@@ -88,6 +83,7 @@ std::string metrics_to_json(const Evaluation& evaluation) {
                          {"resamples", i.options.resamples},
                          {"seed", i.options.seed},
                          {"lesions", i.lesions}};
+    // The library writes numbers that are not finite as null.
     // Names come from users' files and may be no UTF-8: such bytes become U+FFFD, which is better than no file at all.
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }
