@@ -29,9 +29,9 @@ enum Slot { kZ, kDy, kDw, kShared, kOut };
 // Rows of one block: an equal share of each thread's rows, a multiple of 16 where there are enough.
 std::int64_t block_rows(std::int64_t rows, int c, int k) {
     const std::int64_t fitting = std::max<std::int64_t>(48, kBlockFloats / (c + k) / 16 * 16);
-    const std::int64_t per_thread = (rows + thread_count() - 1) / thread_count();
+    const std::int64_t per_thread = std::max<std::int64_t>(1, (rows + thread_count() - 1) / thread_count());
     const std::int64_t blocks = (per_thread + fitting - 1) / fitting;
-    return std::max<std::int64_t>(1, (per_thread + blocks - 1) / blocks);
+    return (per_thread + blocks - 1) / blocks;
 }
 
 // Calls body(first_row, rows, thread) for blocks of `block` rows of each thread's part.

@@ -68,7 +68,10 @@ std::vector<OpCase> normalisation_cases();  ///< batchnorm, activations, element
 std::vector<OpCase> pooling_cases();
 std::vector<OpCase> training_cases();  ///< dropout, cross entropy, optimisers
 
-/// All of them.
+/// Fused convolutions whose wide tensor has more than 4 M values, for few tests: their definitions take long.
+std::vector<OpCase> large_cases();
+
+/// All of them but the large ones.
 const std::vector<OpCase>& op_cases();
 
 }  // namespace cutis::testing

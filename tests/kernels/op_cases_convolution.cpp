@@ -415,4 +415,16 @@ std::vector<OpCase> convolution_cases() {
     return cases;
 }
 
+std::vector<OpCase> large_cases() {
+    const ConvShape stem{3, 421, 419, 3, 32, 3, 3, 2, 1};
+    const DepthwiseShape stride1{2, 183, 184, 64, 1}, stride2{3, 150, 149, 64, 2};
+    return {conv_statistics_case(stem),
+            pointwise_fused_case(66000, 3, 64),
+            pointwise_fused_backward_case(66000, 64, 3),
+            pointwise_fused_case(99000, 3, 43),
+            depthwise_fused_case(stride1),
+            depthwise_fused_backward_case(stride1),
+            depthwise_fused_backward_case(stride2)};
+}
+
 }  // namespace cutis::testing

@@ -63,13 +63,14 @@ Buffers draw_away_from_kinks(const OpCase& op, std::uint32_t seed) {
 
 // Runs `call` on guarded copies of the inputs; checks that it wrote nothing beside its outputs and changed no input.
 template <class Call>
-Buffers guarded_call(const Buffers& inputs, const std::vector<std::int64_t>& output_sizes, Call&& call) {
+Buffers guarded_call(const Buffers& inputs, const std::vector<std::int64_t>& output_sizes, Placement placement,
+                     Call&& call) {
     std::vector<Guarded<float>> in, out;
     for (const auto& input : inputs) {
-        in.emplace_back(std::span<const float>(input));
+        in.emplace_back(std::span<const float>(input), placement);
     }
     for (const std::int64_t size : output_sizes) {
-        out.emplace_back(static_cast<std::size_t>(size));
+        out.emplace_back(static_cast<std::size_t>(size), placement);
     }
     Inputs in_pointers;
     Outputs out_pointers;
@@ -93,12 +94,12 @@ Buffers guarded_call(const Buffers& inputs, const std::vector<std::int64_t>& out
     return outputs;
 }
 
-Buffers run(const OpCase& op, const Buffers& inputs) {
+Buffers run(const OpCase& op, const Buffers& inputs, Placement placement = Placement::skewed) {
     std::vector<std::int64_t> sizes;
     for (const Operand& output : op.outputs) {
         sizes.push_back(output.size);
     }
-    return guarded_call(inputs, sizes, [&](const Inputs& in, const Outputs& out) { op.run(in, out); });
+    return guarded_call(inputs, sizes, placement, [&](const Inputs& in, const Outputs& out) { op.run(in, out); });
 }
 
 // The gradients of the differentiable inputs. dy stands behind the inputs.
@@ -110,7 +111,7 @@ Buffers run_backward(const OpCase& op, Buffers inputs, const std::vector<float>&
         }
     }
     inputs.push_back(dy);
-    return guarded_call(inputs, sizes, [&](Inputs in, const Outputs& out) {
+    return guarded_call(inputs, sizes, Placement::skewed, [&](Inputs in, const Outputs& out) {
         const float* const gradient = in.back();
         in.pop_back();
         op.backward(in, gradient, out);
@@ -171,18 +172,30 @@ class Ops : public ::testing::TestWithParam<std::string> {
 };
 class Gradients : public Ops {};
 
-TEST_P(Ops, AreExactOnSmallIntegers) {
-    for_shapes([](const OpCase& op) {
-        const Buffers inputs = draw_inputs(op, Draw::integers, 1);
-        const Arrays expected = op.define(widen(inputs));
-        const Buffers actual = run(op, inputs);
+void expect_exact_on_small_integers(const OpCase& op) {
+    const Buffers inputs = draw_inputs(op, Draw::integers, 1);
+    const Arrays expected = op.define(widen(inputs));
+    for (const Placement placement : {Placement::skewed, Placement::aligned}) {
+        const Buffers actual = run(op, inputs, placement);
         for (std::size_t i = 0; i < actual.size(); ++i) {
             const Operand& output = op.outputs[i];
             EXPECT_TRUE(
                 agree(actual[i], expected[i], output.exact ? -1.0 : tolerance(op, output.terms, largest(expected[i]))))
-                << output.name;
+                << output.name << (placement == Placement::aligned ? " aligned" : " skewed");
         }
-    });
+    }
+}
+
+TEST_P(Ops, AreExactOnSmallIntegers) {
+    for_shapes(expect_exact_on_small_integers);
+}
+
+// Tensors that no cache holds are stored past the caches. One mode shows what that could break.
+TEST(LargeTensors, AreExactOnSmallIntegers) {
+    for (const OpCase& op : large_cases()) {
+        SCOPED_TRACE(op.op + " " + op.shape);
+        expect_exact_on_small_integers(op);
+    }
 }
 
 TEST_P(Ops, AreCloseOnRandomNumbers) {
