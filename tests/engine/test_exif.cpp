@@ -90,9 +90,9 @@ TEST(Exif, EveryPrefixIsSafe) {
 
 // 3 x 2 pixels, each of one value: 1 2 3 / 4 5 6.
 std::vector<int> oriented(int orientation, int& width) {
-    Image image{.width = 3, .height = 2, .rgb = {}};
-    for (std::uint8_t v = 1; v <= 6; ++v) {
-        image.rgb.insert(image.rgb.end(), {v, static_cast<std::uint8_t>(v + 10), static_cast<std::uint8_t>(v + 20)});
+    Image image{.width = 3, .height = 2, .rgb = std::vector<std::uint8_t>(18)};
+    for (std::size_t i = 0; i < 18; ++i) {
+        image.rgb[i] = static_cast<std::uint8_t>(1 + i / 3 + 10 * (i % 3));
     }
     const Image result = apply_orientation(image, orientation);
     width = result.width;
