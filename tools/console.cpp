@@ -106,12 +106,16 @@ int standard_output_error() {
 }
 
 std::string grouped_digits(std::int64_t number) {
-    std::string text = std::to_string(number);
+    const std::string digits = std::to_string(number);
     const std::size_t first = number < 0 ? 1 : 0;
-    for (std::size_t at = text.size(); at > first + 3; at -= 3) {
-        text.insert(at - 3, ",");
+    std::string grouped;
+    for (std::size_t i = 0; i < digits.size(); ++i) {
+        if (i > first && (digits.size() - i) % 3 == 0) {
+            grouped += ',';
+        }
+        grouped += digits[i];
     }
-    return text;
+    return grouped;
 }
 
 std::string duration_text(double seconds) {

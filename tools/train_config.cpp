@@ -197,10 +197,13 @@ void read_members(const Json& json, const std::string& source, const std::string
         return;
     }
     for (const auto& item : json.items()) {
-        bool known = false;
-        each([&](const char* key, const auto&) { known |= item.key() == key; });
-        require(known, "{}: unknown key '{}'; keys are the names of train's flags with _ for - (cutis train --help)",
-                source, printable(prefix + item.key()));
+        std::string known;
+        bool is_known = false;
+        each([&](const char* key, const auto&) {
+            known += (known.empty() ? "" : ", ") + std::string(key);
+            is_known |= item.key() == key;
+        });
+        require(is_known, "{}: unknown key '{}'; there are: {}", source, printable(prefix + item.key()), known);
     }
 }
 

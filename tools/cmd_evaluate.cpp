@@ -1,0 +1,193 @@
+#include <CLI/CLI.hpp>
+#include <cmath>
+#include <memory>
+#include <numeric>
+
+#include "engine/files.h"
+#include "engine/packed_dataset.h"
+#include "tools/command_options.h"
+#include "tools/console.h"
+#include "tools/evaluation.h"
+#include "tools/inference.h"
+#include "tools/progress.h"
+#include "tools/run_data.h"
+#include "tools/run_directory.h"
+
+namespace cutis {
+namespace {
+
+struct Options {
+    std::string run, data, split = "test";
+    int bootstrap = 1000;
+    int batch_size = 32;
+    int threads = 0;
+};
+
+/// What is judged: rows of a data set, and whether the model was trained on lesions among them.
+struct Chosen {
+    std::vector<int> rows;
+    bool leaky = false;
+};
+
+Chosen choose(const Run& run, const PackedDataset& data, const std::string& split) {
+    Chosen chosen;
+    const bool own = data.checksum() == run.facts.data_checksum;
+    require(own || split == "all",
+            "{}: is not the data set of run {} (checksum {}, the run's is {}), so it has no such split; give the run's "
+            "own, or judge all "
+            "of this one by --split all",
+            data.path().string(), run.folder.string(), data.checksum(), run.facts.data_checksum);
+    if (split == "all") {
+        // Another data set shares no images that the run could know of; its own were mostly trained on.
+        chosen.leaky = own;
+        chosen.rows.resize(data.size());
+        std::iota(chosen.rows.begin(), chosen.rows.end(), 0);
+        require(data.class_names().size() <= run.facts.class_names.size() &&
+                    std::equal(data.class_names().begin(), data.class_names().end(), run.facts.class_names.begin()),
+                "{}: its classes are {}, those of run {} are {}; prepare it with --class-names", data.path().string(),
+                fmt::join(data.class_names(), ","), run.folder.string(), fmt::join(run.facts.class_names, ","));
+        return chosen;
+    }
+    const Split parts = split_of(run.config, data);
+    const SplitPart part = split == "train" ? SplitPart::train : split == "val" ? SplitPart::val : SplitPart::test;
+    chosen.rows = parts.part(part);
+    chosen.leaky = parts.leaky || part == SplitPart::train;
+    require(!chosen.rows.empty(), "run {}: its split has no {} images ({}); choose another --split",
+            run.folder.string(), split, parts.description);
+    return chosen;
+}
+
+// ---- the readable table
+
+std::string number(double value) {
+    return std::isnan(value) ? "-" : fmt::format("{:.3f}", value);
+}
+
+std::string with_interval(double value, const Interval& interval) {
+    return std::isnan(interval.low)
+               ? number(value)
+               : fmt::format("{}  [{}, {}]", number(value), number(interval.low), number(interval.high));
+}
+
+void print_figures(const Evaluation& e) {
+    const char* const mark = e.leaky ? "  (leaky)" : "";
+    const auto row = [&](std::string_view name, double value, const Interval& interval) {
+        say("{:<38}{}{}", name, with_interval(value, interval), mark);
+    };
+    say("{:.0f} % intervals from {} resamples of lesions:", 100 * e.intervals.options.level,
+        grouped_digits(e.intervals.options.resamples));
+    row("accuracy", e.metrics.accuracy, e.intervals.accuracy);
+    row("balanced accuracy", e.metrics.balanced_accuracy, e.intervals.balanced_accuracy);
+    row("macro F1", e.metrics.macro_f1, e.intervals.macro_f1);
+    row("macro AUC", e.metrics.macro_auc, e.intervals.macro_auc);
+    row("calibration error (ECE)", e.metrics.ece, e.intervals.ece);
+    if (melanoma_class(e.predictions.class_names) >= 0) {
+        row("melanoma sensitivity", e.metrics.melanoma_sensitivity, e.intervals.melanoma_sensitivity);
+        row("melanoma sensitivity at specificity .90", e.metrics.melanoma_sensitivity_at_90,
+            e.intervals.melanoma_sensitivity_at_90);
+        row("melanoma sensitivity at specificity .95", e.metrics.melanoma_sensitivity_at_95,
+            e.intervals.melanoma_sensitivity_at_95);
+    }
+}
+
+std::size_t name_width(const std::vector<std::string>& names) {
+    std::size_t width = 5;
+    for (const std::string& name : names) {
+        width = std::max(width, name.size());
+    }
+    return width;
+}
+
+void print_classes(const Evaluation& e) {
+    const std::vector<std::string>& names = e.predictions.class_names;
+    const std::size_t width = name_width(names);
+    say("\n{:<{}}  {:>7}  {:>11}  {:>11}  {:>9}  {:>5}  {:>5}", "class", width, "images", "sensitivity", "specificity",
+        "precision", "F1", "AUC");
+    for (std::size_t k = 0; k < names.size(); ++k) {
+        const ClassMetrics& c = e.metrics.classes[k];
+        say("{:<{}}  {:>7}  {:>11}  {:>11}  {:>9}  {:>5}  {:>5}", names[k], width, grouped_digits(c.support),
+            number(c.sensitivity), number(c.specificity), number(c.precision), number(c.f1), number(c.auc));
+    }
+}
+
+void print_confusion(const Evaluation& e) {
+    constexpr std::size_t kMostClasses = 20;  // more do not fit a terminal; the JSON has them all
+    const std::vector<std::string>& names = e.predictions.class_names;
+    if (names.size() > kMostClasses) {
+        return;
+    }
+    const std::size_t width = name_width(names);
+    const auto cell = [](const std::string& text) { return fmt::format(" {:>7}", text); };
+    std::string text = fmt::format("\n{:<{}} ", "truth", width);
+    for (const std::string& name : names) {
+        text += cell(name);
+    }
+    text += "   <- predicted";
+    for (std::size_t truth = 0; truth < names.size(); ++truth) {
+        text += fmt::format("\n{:<{}} ", names[truth], width);
+        for (std::size_t predicted = 0; predicted < names.size(); ++predicted) {
+            text += cell(grouped_digits(e.metrics.confusion[truth * names.size() + predicted]));
+        }
+    }
+    say("{}", text);
+}
+
+void run(const Options& options) {
+    require_within("--bootstrap", options.bootstrap, 1, 1000000);
+    require_within("--batch-size", options.batch_size, 1, 65536);
+    use_threads(options.threads);
+    const Run trained = open_run(options.run);
+    const PackedDataset data(options.data);
+    const Chosen chosen = choose(trained, data, options.split);
+    const std::unique_ptr<Model> model = load_run_model(trained);
+
+    Progress progress("evaluate", static_cast<std::int64_t>(chosen.rows.size()), "images");
+    Predictions predictions =
+        predict_dataset(*model, data, chosen.rows, {trained.facts.size, trained.facts.mean, trained.facts.std},
+                        options.batch_size, &progress, OnSignal::stop);
+    predictions.class_names = class_names_for(model->classes(), trained.facts.class_names);
+    progress.finish();
+
+    const Evaluation evaluation =
+        judge(options.split, std::move(predictions), chosen.leaky, {.resamples = options.bootstrap});
+    const std::filesystem::path csv = trained.folder / fmt::format("predictions_{}.csv", options.split);
+    const std::filesystem::path json = trained.folder / fmt::format("evaluation_{}.json", options.split);
+    write_predictions_csv(csv, evaluation.predictions);
+    write_file_atomically(json, metrics_to_json(evaluation));
+
+    say("{}: {} images of {} lesions", options.split,
+        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.size())),
+        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.lesions())));
+    if (chosen.leaky) {
+        warn("leaky: the model was trained on lesions among these, so no figure says anything about new patients");
+    }
+    print_figures(evaluation);
+    print_classes(evaluation);
+    print_confusion(evaluation);
+    say("\n{}\n{}", json.string(), csv.string());
+}
+
+}  // namespace
+
+void add_evaluate_command(CLI::App& app, Command& chosen) {
+    CLI::App* const command =
+        app.add_subcommand("evaluate", "Judge a run on a part of its data, or on another data set");
+    const auto options = std::make_shared<Options>();
+    command->add_option("--run", options->run, "Folder of the run")->required();
+    command->add_option("--data", options->data, "Packed data set, from `cutis prepare`")->required();
+    command
+        ->add_option("--split", options->split,
+                     "test, val or train of the run's own data; all: every image of any data set of the same classes")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"test", "val", "train", "all"}));
+    command->add_option("--bootstrap", options->bootstrap, "Resamples of the lesions for the intervals")
+        ->capture_default_str();
+    command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
+    add_threads_option(*command, options->threads);
+    command->footer(examples({"cutis evaluate --run runs/first --data ham10000.cutis",
+                              "cutis evaluate --run runs/first --data ham10000.cutis --split val --bootstrap 5000",
+                              "cutis evaluate --run runs/first --data isic2018_validation.cutis --split all"}));
+    command->callback([=, &chosen] { chosen = [options] { run(*options); }; });
+}
+
+}  // namespace cutis

@@ -1,0 +1,266 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <unordered_map>
+
+#include "engine/augment.h"
+#include "engine/files.h"
+#include "engine/image.h"
+#include "engine/metadata.h"
+#include "engine/ops.h"
+#include "engine/resize.h"
+#include "engine/safetensors.h"
+#include "engine/text.h"
+#include "kernels/parallel.h"
+#include "models/weights.h"
+#include "tools/command_options.h"
+#include "tools/console.h"
+#include "tools/inference.h"
+#include "tools/progress.h"
+#include "tools/run_directory.h"
+
+namespace cutis {
+namespace {
+
+namespace fs = std::filesystem;
+
+struct Options {
+    std::string run, model, weights, out, mean, std;
+    std::vector<std::string> images;
+    int size = 0, crop = 0;
+    int batch_size = 32, threads = 0;
+    float width = 1.0f;
+    bool logits = false, keep_aspect = false, skip_bad = false;
+};
+
+/// A model ready to predict.
+struct Predictor {
+    std::unique_ptr<Model> model;
+    std::vector<std::string> class_names;
+    InputSettings input;
+};
+
+Predictor from_run(const std::string& folder) {
+    const Run run = open_run(folder);
+    Predictor predictor{load_run_model(run), {}, {run.facts.size, run.facts.mean, run.facts.std}};
+    predictor.class_names = class_names_for(predictor.model->classes(), run.facts.class_names);
+    return predictor;
+}
+
+Predictor from_weights(const Options& options) {
+    const SafetensorsFile file(options.weights);
+    const std::string prefix(make_model(options.model, {.classes = 1, .width = options.width})->classifier_prefix());
+    const int classes = classes_in_file(file, prefix);
+    require(classes > 0,
+            "{}: holds no classifier ({}*), so it cannot predict; train from it first (cutis train --init)",
+            options.weights, prefix);
+    Predictor predictor{make_model(options.model, {.classes = classes, .width = options.width}),
+                        class_names_for(classes, {}), input_settings(file)};
+    load_weights(*predictor.model, file, false);
+    return predictor;
+}
+
+Predictor make_predictor(const Options& options) {
+    Predictor predictor = options.run.empty() ? from_weights(options) : from_run(options.run);
+    if (options.size > 0) {
+        predictor.input.size = options.size;
+    }
+    if (options.crop > 0) {
+        predictor.input.size = options.crop;
+    }
+    if (!options.mean.empty()) {
+        predictor.input.mean = three_numbers("--mean", options.mean, false);
+    }
+    if (!options.std.empty()) {
+        predictor.input.std = three_numbers("--std", options.std, true);
+    }
+    return predictor;
+}
+
+/// An image file and its name in the result.
+struct ImageFile {
+    fs::path path;
+    std::string id;
+};
+
+std::vector<fs::path> images_below(const fs::path& folder) {
+    std::vector<fs::path> paths;
+    std::error_code error;
+    fs::recursive_directory_iterator entry(folder, error);
+    for (; !error && entry != fs::recursive_directory_iterator(); entry.increment(error)) {
+        if (std::error_code ignored; is_image_path(entry->path()) && !entry->is_directory(ignored)) {
+            paths.push_back(entry->path());
+        }
+    }
+    require(!error, "--images {}: cannot be read: {}; check its permissions", folder.string(), error.message());
+    require(!paths.empty(), "--images {}: holds no .jpg, .jpeg or .png file; check the path", folder.string());
+    std::sort(paths.begin(), paths.end());
+    return paths;
+}
+
+/// Files as they were given, those of a folder by name. A name that two files share would be ambiguous in the result.
+std::vector<ImageFile> find_images(const std::vector<std::string>& arguments) {
+    std::vector<ImageFile> files;
+    std::unordered_map<std::string, fs::path> known;
+    for (const std::string& argument : arguments) {
+        std::error_code ignored;
+        require(fs::exists(argument, ignored), "--images {}: there is no such file or folder; check the path",
+                argument);
+        const bool folder = fs::is_directory(argument, ignored);
+        for (const fs::path& path : folder ? images_below(argument) : std::vector<fs::path>{argument}) {
+            const std::string id = image_id_of(path.filename().string());
+            const auto [earlier, fresh] = known.emplace(id, path);
+            require(fresh,
+                    "--images: {} and {} have the same name '{}', which would stand twice in the result; rename one",
+                    earlier->second.string(), path.string(), printable(id));
+            files.push_back({path, id});
+        }
+    }
+    return files;
+}
+
+/// The network's input for one image.
+void read_input(const fs::path& path, const Options& options, const InputSettings& input, float* out) {
+    const Image image = load_image(path);
+    if (options.crop > 0) {
+        require(image.width >= options.crop && image.height >= options.crop,
+                "{}: {} x {} pixels, smaller than --crop {}; lower it, or use --size", path.string(), image.width,
+                image.height, options.crop);
+    }
+    const Image square = options.crop > 0 ? center_crop(image, options.crop, options.crop)
+                                          : fit_square(image, input.size, options.keep_aspect);
+    to_float(square.rgb.data(), square.height, square.width, input.mean.data(), input.std.data(), out);
+}
+
+std::string csv_field(const std::string& text) {
+    if (text.find_first_of(",\"\r\n") == std::string::npos) {
+        return text;
+    }
+    std::string quoted = "\"";
+    for (const char c : text) {
+        quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
+    }
+    return quoted + "\"";
+}
+
+std::string csv_text(const std::vector<ImageFile>& files, const std::vector<std::string>& reasons,
+                     const std::vector<std::string>& class_names, const std::vector<float>& values) {
+    std::string text = "image";
+    for (const std::string& name : class_names) {
+        text += "," + csv_field(name);
+    }
+    text += "\n";
+    for (std::size_t i = 0; i < files.size(); ++i) {
+        if (!reasons[i].empty()) {
+            continue;
+        }
+        text += csv_field(files[i].id);
+        for (std::size_t c = 0; c < class_names.size(); ++c) {
+            text += fmt::format(",{}", values[i * class_names.size() + c]);
+        }
+        text += "\n";
+    }
+    return text;
+}
+
+void check(const Options& options) {
+    if (options.run.empty() == (options.model.empty() && options.weights.empty()) ||
+        options.model.empty() != options.weights.empty()) {
+        throw Misuse("predict: give either --run, or --model and --weights; see `cutis predict --help`");
+    }
+    require_within("--batch-size", options.batch_size, 1, 65536);
+    require_within("--size", options.size, 0, 16384);
+    require_within("--crop", options.crop, 0, 16384);
+    if (options.size > 0 && options.crop > 0 && options.size != options.crop) {
+        throw Misuse(fmt::format("predict: --size {} resizes and --crop {} does not; give one of them", options.size,
+                                 options.crop));
+    }
+}
+
+void run(const Options& options) {
+    check(options);
+    use_threads(options.threads);
+    const Predictor predictor = make_predictor(options);
+    const std::vector<ImageFile> files = find_images(options.images);
+    AtomicFile out(options.out);  // before the work, so that a place that cannot be written costs no time
+
+    const auto count = static_cast<std::int64_t>(files.size());
+    std::vector<std::string> reasons(files.size());  // why an image is left out; each entry is written by one thread
+    const auto read = [&](std::int64_t index, float* input) {
+        const auto i = static_cast<std::size_t>(index);
+        try {
+            read_input(files[i].path, options, predictor.input, input);
+        } catch (const Error& error) {
+            require(options.skip_bad, "{}; --skip-bad leaves such images out", error.what());
+            reasons[i] = error.what();
+            std::fill_n(input,
+                        std::size_t{3} * static_cast<std::size_t>(predictor.input.size) *
+                            static_cast<std::size_t>(predictor.input.size),
+                        0.0f);
+        }
+    };
+    Progress progress("predict", count, "images");
+    std::vector<float> values = predict_logits(*predictor.model, count, predictor.input.size, options.batch_size, read,
+                                               &progress, OnSignal::stop, thread_count());
+    const double seconds = progress.elapsed();
+    progress.finish();
+
+    const auto left_out = count - std::count(reasons.begin(), reasons.end(), "");
+    require(left_out < count, "none of the {} images can be read (the first: {})", count, reasons.front());
+    if (!options.logits) {
+        const Tensor probabilities =
+            softmax(Tensor::from(values, {count, static_cast<std::int64_t>(predictor.class_names.size())}));
+        values.assign(probabilities.values().begin(), probabilities.values().end());
+    }
+    out.write(csv_text(files, reasons, predictor.class_names, values));
+    out.commit();
+    if (left_out > 0) {
+        warn("{} images are left out (--skip-bad), as listed", left_out);
+        for (const std::string& reason : reasons) {
+            if (!reason.empty()) {
+                say("left out: {}", reason);
+            }
+        }
+    }
+    say("{}: {} images, {} classes, {}", options.out, count - left_out, predictor.class_names.size(),
+        options.logits ? "logits" : "probabilities");
+    say("{} images in {} ({:.1f} images/s)", count, duration_text(seconds),
+        static_cast<double>(count) / std::max(seconds, 1e-9));
+}
+
+}  // namespace
+
+void add_predict_command(CLI::App& app, Command& chosen) {
+    CLI::App* const command =
+        app.add_subcommand("predict", "Predict images; the result is a CSV as ISIC 2018 Task 3 wants it");
+    const auto options = std::make_shared<Options>();
+    command->add_option("--run", options->run, "Folder of the run whose best weights predict");
+    command->add_option("--model", options->model, "Instead of --run: name of the model whose weights --weights gives");
+    command->add_option("--weights", options->weights,
+                        "Weights (safetensors, torchvision's names); they decide the number of classes");
+    command->add_option("--images", options->images, "Image files, and folders with .jpg, .jpeg or .png files")
+        ->required();
+    command->add_option("--out", options->out, "CSV to write: image, one column per class")->required();
+    command->add_flag("--logits", options->logits, "Raw outputs instead of probabilities");
+    command->add_option(
+        "--size", options->size,
+        "Side of the network's input, to which images are scaled; 0: what the run or the weights state");
+    command->add_option("--crop", options->crop, "Take the middle of so many pixels without scaling; 0: scale");
+    command->add_flag("--keep-aspect", options->keep_aspect,
+                      "Scale the longer side, as in `cutis prepare --keep-aspect`");
+    command->add_option("--mean", options->mean, "r,g,b; default: what the run or the weights state");
+    command->add_option("--std", options->std, "r,g,b; likewise");
+    command->add_option("--width", options->width, "Width multiplier of --model")->capture_default_str();
+    command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
+    command->add_flag("--skip-bad", options->skip_bad, "Leave out damaged images, and list them");
+    add_threads_option(*command, options->threads);
+    command->footer(examples({"cutis predict --run runs/first --images photos --out predictions.csv",
+                              "cutis predict --run runs/first --images a.jpg b.png --out logits.csv --logits",
+                              "cutis predict --model mobilenet_v2 --weights imagenet.safetensors --images crops --crop "
+                              "224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --logits --out logits.csv"}));
+    command->callback([=, &chosen] { chosen = [options] { run(*options); }; });
+}
+
+}  // namespace cutis

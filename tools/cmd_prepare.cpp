@@ -1,0 +1,105 @@
+#include <CLI/CLI.hpp>
+#include <algorithm>
+#include <memory>
+
+#include "engine/text.h"
+#include "kernels/parallel.h"
+#include "tools/command_options.h"
+#include "tools/console.h"
+#include "tools/prepare.h"
+
+namespace cutis {
+namespace {
+
+struct Options {
+    std::vector<std::string> images;
+    std::string metadata, out, class_names;
+    int size = 224;
+    bool keep_aspect = false, skip_bad = false;
+    int threads = 0;
+};
+
+void print_counts(const Prepared& prepared) {
+    std::size_t width = 5;
+    for (const PreparedClass& row : prepared.classes) {
+        width = std::max(width, row.name.size());
+    }
+    const auto line = [&](std::string_view name, const std::string& images, const std::string& lesions) {
+        say("{:<{}}  {:>9}  {:>9}", name, width, images, lesions);
+    };
+    line("class", "images", "lesions");
+    for (const PreparedClass& row : prepared.classes) {
+        line(row.name, grouped_digits(row.images), grouped_digits(row.lesions));
+    }
+    line("all", grouped_digits(prepared.images), grouped_digits(prepared.lesions));
+}
+
+void run(const Options& options) {
+    require_within("--size", options.size, 1, 16384);
+    use_threads(options.threads);
+    const PrepareOptions wanted{.folders = {options.images.begin(), options.images.end()},
+                                .metadata = options.metadata,
+                                .class_names = options.class_names.empty()
+                                                   ? std::vector<std::string>{}
+                                                   : comma_list("--class-names", options.class_names),
+                                .out = options.out,
+                                .size = options.size,
+                                .keep_aspect = options.keep_aspect,
+                                .skip_bad = options.skip_bad,
+                                .threads = thread_count()};
+    const Prepared prepared = prepare(wanted);
+    for (const std::string& notice : prepared.notices) {
+        say("note: {}", notice);
+    }
+    if (prepared.without_row > 0) {
+        say("note: {} images have no row in {} and are not packed", grouped_digits(prepared.without_row),
+            options.metadata);
+    }
+    if (!prepared.left_out.empty()) {
+        warn("{} images are left out (--skip-bad), as listed", prepared.left_out.size());
+        for (const LeftOut& image : prepared.left_out) {
+            say("left out: {}: {}", printable(image.image_id), image.reason);
+        }
+    }
+    print_counts(prepared);
+    say("{}: {} x {} pixels, {}, checksum {}", options.out, options.size, options.size,
+        bytes_text(static_cast<double>(prepared.bytes)), prepared.checksum);
+    say("{} images in {} ({:.0f} images/s)", prepared.images, duration_text(prepared.seconds),
+        static_cast<double>(prepared.images) / std::max(prepared.seconds, 1e-9));
+}
+
+}  // namespace
+
+void add_prepare_command(CLI::App& app, Command& chosen) {
+    CLI::App* const command =
+        app.add_subcommand("prepare", "Decode images once and pack them, with their diagnoses, into one file");
+    const auto options = std::make_shared<Options>();
+    command
+        ->add_option("--images", options->images,
+                     "Folder with .jpg, .jpeg or .png files, folders in it included; may be given several times")
+        ->required();
+    command
+        ->add_option("--metadata", options->metadata,
+                     "CSV with the diagnoses: HAM10000's metadata (image_id, lesion_id, dx) or ISIC's one-hot (image, "
+                     "MEL, NV, ...)")
+        ->required();
+    command->add_option("--out", options->out, "File to write, usually called *.cutis")->required();
+    command
+        ->add_option("--size", options->size,
+                     "Side of the packed images in pixels: the shorter side is scaled to it, the middle is kept")
+        ->capture_default_str();
+    command->add_flag("--keep-aspect", options->keep_aspect,
+                      "Keep the whole image: scale the longer side, fill the rest with black");
+    command->add_flag("--skip-bad", options->skip_bad,
+                      "Leave out rows whose image is missing or damaged, and list them");
+    command->add_option("--class-names", options->class_names, "Classes of one's own, in their order: a,b,c");
+    add_threads_option(*command, options->threads);
+    command->footer(examples(
+        {"cutis prepare --images HAM10000_images --metadata HAM10000_metadata.csv --out ham10000.cutis",
+         "cutis prepare --images part_1 --images part_2 --metadata HAM10000_metadata.csv --size 160 --out small.cutis",
+         "cutis prepare --images photos --metadata labels.csv --class-names benign,malignant --skip-bad --out "
+         "own.cutis"}));
+    command->callback([=, &chosen] { chosen = [options] { run(*options); }; });
+}
+
+}  // namespace cutis

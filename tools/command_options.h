@@ -1,0 +1,33 @@
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "tools/commands.h"
+
+/// What several subcommands share.
+
+namespace cutis {
+
+/// --threads: 0 takes all cores.
+void add_threads_option(CLI::App& command, int& threads);
+/// Sets the number of kernel threads unless it is 0.
+void use_threads(int threads);
+
+/// The text of the help's examples, one per line.
+std::string examples(std::initializer_list<std::string_view> lines);
+
+/// Throws Misuse unless low <= value <= high.
+void require_within(std::string_view flag, std::int64_t value, std::int64_t low, std::int64_t high);
+
+/// `parse_three` for a flag: three numbers, Misuse otherwise. Deviations (`positive`) must be above 0.
+std::array<float, 3> three_numbers(std::string_view flag, std::string_view text, bool positive);
+
+/// "a,b,c" at its commas; an empty part is a Misuse.
+std::vector<std::string> comma_list(std::string_view flag, std::string_view text);
+
+}  // namespace cutis

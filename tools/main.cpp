@@ -1,0 +1,105 @@
+#include <CLI/CLI.hpp>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <exception>
+#include <new>
+#include <string>
+#include <system_error>
+
+#include "engine/text.h"
+#include "tools/build_info.h"
+#include "tools/commands.h"
+#include "tools/console.h"
+#include "tools/signals.h"
+
+namespace {
+
+using namespace cutis;
+
+constexpr int kFailure = 1, kMisuse = 2, kSignalBase = 128;
+constexpr std::size_t kLongestMessage = 2000;
+
+/// Prints the one line that says why the program ends, and returns `status`.
+int end_with(std::string_view kind, std::string_view message, int status) {
+    console().status("");
+    // Not fmt::print, which throws when nobody reads standard error any more.
+    std::fputs(fmt::format("cutis: {}{}\n", kind, printable(message, kLongestMessage)).c_str(), stderr);
+    return status;
+}
+
+/// What was wrong with the command line, and where to read on.
+std::string misuse_text(const CLI::App& app, const CLI::ParseError& error) {
+    const auto chosen = app.get_subcommands();
+    if (!chosen.empty()) {
+        return fmt::format("{}: {}; see `cutis {} --help`", chosen.front()->get_name(), error.what(),
+                           chosen.front()->get_name());
+    }
+    std::string known;
+    for (const CLI::App* command : app.get_subcommands([](const CLI::App*) { return true; })) {
+        known += (known.empty() ? "" : ", ") + command->get_name();
+    }
+    return fmt::format("{}; the commands are {}; see `cutis --help`", error.what(), known);
+}
+
+int run(int argc, char** argv) {
+    CLI::App app(
+        "Trains and judges image classifiers on dermatoscopic images. Research software, not a medical device.",
+        "cutis");
+    app.set_version_flag("--version", fmt::format("cutis {} ({})", build_info().version, build_info().git_revision));
+    app.require_subcommand(0, 1);
+    app.get_formatter()->column_width(36);
+    app.footer("`cutis COMMAND --help` explains a command and shows examples.");
+    Command chosen;
+    add_prepare_command(app, chosen);
+    add_train_command(app, chosen);
+    add_evaluate_command(app, chosen);
+    add_predict_command(app, chosen);
+    add_report_command(app, chosen);
+    add_summary_command(app, chosen);
+    add_info_command(app, chosen);
+    try {
+        app.parse(argc, argv);
+    } catch (const CLI::CallForHelp&) {
+        say("{}", app.help());  // of the subcommand that was named, if one was
+        return EXIT_SUCCESS;
+    } catch (const CLI::CallForVersion& version) {
+        say("{}", version.what());
+        return EXIT_SUCCESS;
+    } catch (const CLI::ParseError& error) {
+        return end_with("error: ", misuse_text(app, error), kMisuse);
+    }
+    if (!chosen) {
+        say("{}", app.help());
+        return EXIT_SUCCESS;
+    }
+    chosen();
+    // A signal that came too late to stop anything still ends a shell's loop.
+    return stop_signal() == 0 ? EXIT_SUCCESS : kSignalBase + stop_signal();
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+    install_stop_signals();
+    int status = kFailure;
+    try {
+        status = run(argc, argv);
+    } catch (const Misuse& error) {
+        status = end_with("error: ", error.what(), kMisuse);
+    } catch (const Stopped& stopped) {
+        status = end_with("", stopped.what(), kSignalBase + stopped.signal());
+    } catch (const std::bad_alloc&) {
+        status = end_with("error: ", "out of memory; lower --batch-size, --size or --threads, or close other programs",
+                          kFailure);
+    } catch (const std::exception& error) {
+        status = end_with("error: ", error.what(), kFailure);
+    }
+    // A reader that left early, as in `cutis summary | head`, has what it wanted.
+    if (const int code = standard_output_error(); code != 0 && code != EPIPE && status == EXIT_SUCCESS) {
+        status = end_with(
+            "error: ", fmt::format("cannot write to standard output: {}", std::generic_category().message(code)),
+            kFailure);
+    }
+    return status;
+}
