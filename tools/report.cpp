@@ -61,6 +61,20 @@ std::string page_header(const ReportInput& input, const std::vector<std::pair<st
     return html + "</nav>\n</div></header>\n";
 }
 
+/// What a reader must know about a split before believing its figures.
+std::string_view standing(const Evaluation& evaluation, bool leaky) {
+    if (leaky) {
+        return "";
+    }
+    if (evaluation.split == "test") {
+        return ", none of which the model was trained on";
+    }
+    if (evaluation.split == "val") {
+        return ", which also chose the weights that were kept: figures of a test split would be a little lower";
+    }
+    return evaluation.split == "train" ? ", on which the model was trained: other images would score lower" : "";
+}
+
 std::string results(const ReportInput& input, const Evaluation& first, bool leaky) {
     std::string html = heading("results", "Results", leaky);
     const BootstrapOptions& options = first.intervals.options;
@@ -70,8 +84,8 @@ std::string results(const ReportInput& input, const Evaluation& first, bool leak
         "by {} resamples of whole lesions.</p>\n",
         grouped(static_cast<std::int64_t>(first.predictions.size())),
         grouped(static_cast<std::int64_t>(first.predictions.lesions())), html_escape(first.split),
-        leaky ? "" : ", none of which the model was trained on", options.level * 100, grouped(options.resamples));
-    html += cards(first);
+        standing(first, leaky), options.level * 100, grouped(options.resamples));
+    html += cards(first, leaky);
     html += kExplanations;
     if (input.evaluations.size() > 1) {
         html += "<h3 style=\"margin-top:22px\">All splits</h3>\n" + splits_table(input.evaluations, input.leaky);
@@ -202,7 +216,8 @@ std::string make_report(const ReportInput& input) {
     html +=
         "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
         "style-src 'unsafe-inline'\"/>\n";
-    add(html, "<title>{}</title>\n<style>{}</style>\n</head>\n<body>\n", html_escape(input.title), kReportStyle);
+    add(html, "<title>{}</title>\n<style>{}</style>\n</head>\n<body{}>\n", html_escape(input.title), kReportStyle,
+        leaky ? " class=\"is-leaky\"" : "");
     html += page_header(input, sections) + "<main>\n";
     html += leaky ? kLeakyWarning : "";
     for (const std::string& notice : input.notices) {

@@ -89,7 +89,7 @@ std::string heading(std::string_view id, std::string_view text, bool leaky) {
                        leaky ? "<span class=\"leaky\">leaky split</span>" : "");
 }
 
-std::string cards(const Evaluation& evaluation) {
+std::string cards(const Evaluation& evaluation, bool leaky) {
     std::string html = "<div class=\"cards\">\n";
     bool first = true;
     for (const NamedFigure& item : kFigures) {
@@ -98,9 +98,9 @@ std::string cards(const Evaluation& evaluation) {
             continue;
         }
         const Interval interval = evaluation.intervals.*item.interval;
-        add(html, "<div class=\"card{}\"><p class=\"name\">{}{}</p><p class=\"value\">{}</p><p class=\"range\">{}</p>",
-            first ? " first" : "", item.name, evaluation.leaky ? "<span class=\"leaky\">leaky</span>" : "",
-            figure(value), range_text(interval));
+        add(html, "<div class=\"card{}\"><p class=\"name\">{}</p><p class=\"value\">{}</p><p class=\"range\">{}{}</p>",
+            first ? " first" : "", item.name, figure(value), range_text(interval),
+            leaky ? " <span class=\"leaky\">leaky</span>" : "");
         html += "<div class=\"scale\">";
         if (!std::isnan(interval.low)) {
             add(html, "<i style=\"left:{:.2f}%;width:{:.2f}%\"></i>", interval.low * 100,
@@ -150,25 +150,31 @@ std::string splits_table(const std::vector<Evaluation>& evaluations, bool leaky)
 std::string confusion_matrix(const Evaluation& evaluation) {
     const std::vector<std::string>& names = evaluation.predictions.class_names;
     const std::size_t classes = names.size();
+    // Column heads stand upright where they would not fit side by side.
+    const bool upright = classes > 12 || std::any_of(names.begin(), names.end(), [](const std::string& name) {
+                             return shortened(name, 7) != name;
+                         });
+    const std::size_t letters = upright ? 16 : 7;
     std::string html;
     add(html,
-        "<div class=\"scroll\"><table class=\"confusion\" style=\"--classes:{}\">\n<thead><tr><th>truth "
+        "<div class=\"scroll\"><table class=\"confusion{}\" style=\"--classes:{}\">\n<thead><tr><th>truth "
         "\xE2\x86\x93</th>",
-        classes);
+        upright ? " upright" : "", classes);
     for (const std::string& name : names) {
-        add(html, "<th title=\"{}\">{}</th>", html_escape(name), html_escape(shortened(name, 7)));
+        add(html, "<th title=\"{}\"><span>{}</span></th>", html_escape(name), html_escape(shortened(name, letters)));
     }
     html += "</tr></thead>\n<tbody>\n";
     for (std::size_t truth = 0; truth < classes; ++truth) {
-        add(html, "<tr><th title=\"{}\">{}</th>", html_escape(names[truth]), html_escape(shortened(names[truth], 7)));
+        add(html, "<tr><th title=\"{}\">{}</th>", html_escape(names[truth]),
+            html_escape(shortened(names[truth], letters)));
         const auto support = static_cast<double>(evaluation.metrics.classes[truth].support);
         for (std::size_t predicted = 0; predicted < classes; ++predicted) {
             const std::int64_t count = evaluation.metrics.confusion[truth * classes + predicted];
             const double share = support > 0 ? static_cast<double>(count) / support : 0;
             const bool hit = truth == predicted;
+            const std::string_view ink = share > (hit ? 0.38 : 0.5) ? "#fff" : count == 0 ? "#7d8996" : "#1c2632";
             add(html, "<td style=\"background:{};color:{}\" title=\"{}\">{}<small>{}</small></td>",
-                hit ? shade(share, {8, 82, 148}) : shade(share, {196, 78, 0}),
-                share > (hit ? 0.38 : 0.5) ? "#fff" : "#1c2632",
+                hit ? shade(share, {8, 82, 148}) : shade(share, {196, 78, 0}), ink,
                 html_escape(fmt::format("{} images of {} called {}", count, names[truth], names[predicted])),
                 grouped(count), support > 0 ? fmt::format("{:.0f}\u00A0%", 100 * share) : std::string(kDash));
         }

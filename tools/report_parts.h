@@ -18,8 +18,8 @@ std::string grouped(std::int64_t number);
 /// A section's heading; `leaky` puts the badge beside it.
 std::string heading(std::string_view id, std::string_view text, bool leaky);
 
-/// The headline figures as cards with their intervals.
-std::string cards(const Evaluation& evaluation);
+/// The headline figures as cards with their intervals; `leaky` marks each.
+std::string cards(const Evaluation& evaluation, bool leaky);
 /// Every figure of every split side by side.
 std::string splits_table(const std::vector<Evaluation>& evaluations, bool leaky);
 std::string confusion_matrix(const Evaluation& evaluation);

@@ -30,9 +30,11 @@ nav a:hover { text-decoration: underline; }
 .notice, .warning { border-radius: 8px; padding: 11px 16px; margin: 20px 0 0; overflow-wrap: anywhere; }
 .notice { background: var(--tint); }
 .warning { background: #fdeee4; border: 1px solid #e9a67c; color: #7a3206; }
-.leaky { display: inline-block; background: #fdeee4; border: 1px solid #e9a67c; color: #7a3206; border-radius: 4px;
-  font-size: 11px; font-weight: 600; line-height: 1.5; padding: 0 6px; margin-left: 6px; vertical-align: 2px;
+.leaky, .is-leaky .panel > h3::after { display: inline-block; background: #fdeee4; border: 1px solid #e9a67c;
+  color: #7a3206; border-radius: 4px; font-size: 11px; font-weight: 600; line-height: 1.5; padding: 0 6px; margin-left: 6px; vertical-align: 2px;
   letter-spacing: 0; white-space: nowrap; }
+.range .leaky { margin-left: 0; }
+.is-leaky .panel > h3::after { content: "leaky split"; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(168px, 1fr)); gap: 14px; margin: 16px 0 4px; }
 .card { background: var(--paper); border: 1px solid var(--line); border-radius: 10px; padding: 14px 16px 15px; }
 .card.first { border-color: var(--accent); box-shadow: inset 0 3px 0 var(--accent); }
@@ -69,6 +71,9 @@ table.confusion th, table.confusion td { border: 2px solid var(--paper); padding
 table.confusion th { font-size: 12px; }
 table.confusion tbody th { text-align: right; padding-right: 7px; vertical-align: middle; }
 table.confusion th:first-child { width: 5.2em; }
+table.confusion thead th { vertical-align: bottom; }
+table.confusion.upright th:first-child { width: 9em; }
+table.confusion.upright th span { writing-mode: vertical-rl; transform: rotate(180deg); display: inline-block; }
 table.confusion td { line-height: 1.25; border-radius: 6px; }
 table.confusion td small { display: block; font-size: 11px; color: inherit; opacity: .85; }
 table.counts td.bar { width: 46%; padding-right: 18px; vertical-align: middle; }
@@ -116,6 +121,7 @@ footer p { max-width: 100ch; overflow-wrap: anywhere; }
   table.confusion { font-size: 12px; min-width: calc(3.9em + var(--classes) * 3.2em); }
   table.confusion th { font-size: 10.5px; }
   table.confusion th:first-child { width: 4.4em; }
+  table.confusion.upright th:first-child { width: 7em; }
   table.confusion td small { font-size: 10px; }
   table.counts td.bar { width: 30%; padding-right: 10px; }
   table.counts .share { display: none; }

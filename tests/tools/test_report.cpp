@@ -161,7 +161,8 @@ TEST(Report, ShowsEverythingInOneSoundPage) {
         EXPECT_EQ(holds(html, part), part != "default-src &#39;none") << part;
     }
     EXPECT_TRUE(holds(html, "content=\"default-src 'none'; img-src data:; style-src 'unsafe-inline'\""));
-    EXPECT_FALSE(holds(html, "leaky split"));
+    EXPECT_FALSE(holds(html, "leaky split</span>"));
+    EXPECT_TRUE(holds(html, "<body>"));
     // Each link of the navigation has its section.
     for (const char* id : {"results", "classes", "mistakes", "training", "data", "repeat"}) {
         EXPECT_EQ(times(html, fmt::format("href=\"#{}\"", id)), 1u) << id;
@@ -196,11 +197,24 @@ TEST(Report, LeakyFiguresAreMarked) {
     const std::string html = make_report(input);
     expect_sound(html);
     EXPECT_TRUE(holds(html, "class=\"warning\""));
-    EXPECT_GE(times(html, "leaky split</span>"), 5u);
+    EXPECT_GE(times(html, "leaky split</span>"), 5u);                  // headings
+    EXPECT_EQ(times(html, "<span class=\"leaky\">leaky</span>"), 8u);  // six cards and two columns
+    EXPECT_TRUE(holds(html, "<body class=\"is-leaky\">"));             // panels, by the style sheet
     EXPECT_FALSE(holds(html, "none of which the model was trained on"));
     input.leaky = false;
     input.evaluations[1].leaky = true;
     EXPECT_TRUE(holds(make_report(input), "class=\"warning\""));
+}
+
+TEST(Report, SaysWhatASplitIsWorth) {
+    ReportInput input = full_input();
+    EXPECT_TRUE(holds(make_report(input), "none of which the model was trained on"));
+    input.evaluations.erase(input.evaluations.begin());
+    EXPECT_TRUE(holds(make_report(input), "which also chose the weights"));
+    input.evaluations[0].split = "train";
+    EXPECT_TRUE(holds(make_report(input), "on which the model was trained"));
+    input.evaluations[0].split = "other";
+    EXPECT_FALSE(holds(make_report(input), "model was trained"));
 }
 
 TEST(Report, HostileTextsStayText) {
