@@ -144,7 +144,7 @@ void run(const Options& options) {
     Progress progress("evaluate", static_cast<std::int64_t>(chosen.rows.size()), "images");
     Predictions predictions =
         predict_dataset(*model, data, chosen.rows, {trained.facts.size, trained.facts.mean, trained.facts.std},
-                        options.batch_size, &progress, OnSignal::stop);
+                        options.batch_size, &progress);
     predictions.class_names = class_names_for(model->classes(), trained.facts.class_names);
     progress.finish();
 

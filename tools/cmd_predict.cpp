@@ -203,7 +203,7 @@ void run(const Options& options) {
     };
     Progress progress("predict", count, "images");
     std::vector<float> values = predict_logits(*predictor.model, count, predictor.input.size, options.batch_size, read,
-                                               &progress, OnSignal::stop, thread_count());
+                                               &progress, thread_count());
     const double seconds = progress.elapsed();
     progress.finish();
 

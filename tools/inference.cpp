@@ -59,7 +59,7 @@ InputSettings input_settings(const SafetensorsFile& weights) {
 }
 
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress, OnSignal on_signal, int readers) {
+                                  Progress* progress, int readers) {
     require(size >= model.least_size() && size <= kLargestInput, "input side {}: the model takes {} to {} pixels", size,
             model.least_size(), kLargestInput);
     require(batch_size >= 1, "batch size {}: at least 1 is wanted", batch_size);
@@ -79,9 +79,7 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
     for (std::int64_t begin = 0; begin < count; begin += batch) {
         const std::int64_t end = std::min(begin + batch, count);
         for (std::int64_t i = begin; i < end; ++i) {
-            if (on_signal == OnSignal::stop) {
-                throw_if_stopped();
-            }
+            throw_if_stopped();
             const std::vector<float> input = inputs.next();
             std::copy(input.begin(), input.end(), images.data() + (i - begin) * pixels);
         }
@@ -101,7 +99,7 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
 }
 
 Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<const int> indices,
-                            const InputSettings& input, int batch_size, Progress* progress, OnSignal on_signal) {
+                            const InputSettings& input, int batch_size, Progress* progress) {
     const int classes = model.classes();
     Predictions predictions;
     predictions.class_names = class_names_for(classes, data.class_names());
@@ -122,7 +120,7 @@ Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<c
         augment_to_float(data.image(row).data(), side, side, AugmentOptions{}, unused, input.mean.data(),
                          input.std.data(), input.size, out);
     };
-    const std::vector<float> logits = predict_logits(model, count, input.size, batch_size, read, progress, on_signal);
+    const std::vector<float> logits = predict_logits(model, count, input.size, batch_size, read, progress);
     if (count > 0) {
         const auto probabilities = softmax(Tensor::from(logits, {count, classes}));
         predictions.probabilities.assign(probabilities.values().begin(), probabilities.values().end());

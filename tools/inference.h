@@ -34,28 +34,23 @@ InputSettings input_settings(const SafetensorsFile& weights);
 /// "0.5,0.5,0.5" as three numbers; throws Error naming `what` otherwise. Deviations must be positive.
 std::array<float, 3> parse_three(std::string_view text, std::string_view what);
 
-/// What a signal (tools/signals.h) does to a prediction: validation within training is finished, since a checkpoint
-/// follows it; a command that does nothing else stops (throws Stopped).
-enum class OnSignal { finish, stop };
-
 /// Writes image `index` of a sequence, normalised, as size x size x 3 floats to `out`. Called from several threads.
 using ReadInput = std::function<void(std::int64_t index, float* out)>;
 
 /// Logits, count x model.classes(), row-major. Inputs are read ahead on threads of their own while the model computes
 /// (evaluation mode, nothing recorded). The result depends neither on threads nor, beyond rounding, on `batch_size`.
-/// Throws the Error of `read`, and Error where an output is not finite.
+/// Throws the Error of `read`, Error where an output is not finite, and Stopped after SIGINT or SIGTERM.
 /// @param readers  reading threads
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress = nullptr, OnSignal on_signal = OnSignal::finish, int readers = 1);
+                                  Progress* progress = nullptr, int readers = 1);
 
 /// Names of a model's outputs: `known` as far as it goes, then class_<number>.
 std::vector<std::string> class_names_for(int classes, std::vector<std::string> known);
 
 /// Softmax of the model's logits for the images `indices` of `data`, with their labels and lesions. Images of another
 /// size than the input are resized. Throws Error, naming the row, for a damaged data set or a label that the model does
-/// not have.
+/// not have; Stopped after SIGINT or SIGTERM.
 Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<const int> indices,
-                            const InputSettings& input, int batch_size, Progress* progress = nullptr,
-                            OnSignal on_signal = OnSignal::finish);
+                            const InputSettings& input, int batch_size, Progress* progress = nullptr);
 
 }  // namespace cutis
