@@ -191,16 +191,26 @@ std::string class_table(const Evaluation& evaluation) {
         "<div "
         "class=\"scroll\"><table>\n<thead><tr><th>Class</th><th>Images</th><th>Sensitivity</th><th>Specificity</th>"
         "<th>Precision</th><th>F1</th><th>AUC</th></tr></thead>\n<tbody>\n";
+    bool without_width = false;
     for (std::size_t k = 0; k < evaluation.metrics.classes.size(); ++k) {
         const ClassMetrics& c = evaluation.metrics.classes[k];
         const ClassIntervals i =
             k < evaluation.intervals.classes.size() ? evaluation.intervals.classes[k] : ClassIntervals{};
+        without_width =
+            without_width || i.sensitivity.low == i.sensitivity.high || i.specificity.low == i.specificity.high;
         add(html, "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             html_escape(shortened(evaluation.predictions.class_names[k], 40)), grouped(c.support),
             with_interval(c.sensitivity, i.sensitivity), with_interval(c.specificity, i.specificity),
             figure(c.precision), with_interval(c.f1, i.f1), with_interval(c.auc, i.auc));
     }
-    return html + "</tbody></table></div>\n";
+    html += "</tbody></table></div>\n";
+    if (without_width) {
+        html +=
+            "<p class=\"note\">An interval without width is no certainty: where all images of a class are right, or "
+            "all "
+            "wrong, drawing them again cannot tell how far others would differ.</p>\n";
+    }
+    return html;
 }
 
 std::string roc_plot(const Evaluation& evaluation) {

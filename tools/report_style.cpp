@@ -88,7 +88,7 @@ table.counts td.bar { width: 46%; padding-right: 18px; vertical-align: middle; }
 .wrong { color: #a84300; font-weight: 600; }
 table.settings { table-layout: fixed; }
 table.settings td { text-align: left; overflow-wrap: anywhere; }
-table.settings td:first-child { width: 38%; color: var(--soft); }
+table.settings td:first-child { width: 46%; color: var(--soft); }
 .columns { columns: 2; column-gap: 40px; }
 .columns table { break-inside: avoid; }
 pre { background: #f0f3f6; border-radius: 8px; padding: 13px 15px; margin: 0; overflow-x: auto; font: 13px/1.55 ui-monospace,

@@ -132,9 +132,11 @@ std::string training_panels(const TrainingHistory& history) {
     losses.push_back(epoch_line(epochs, &TrainingEpoch::train_loss, "training", 0));
     losses.push_back(epoch_line(epochs, &TrainingEpoch::val_loss, "validation", 1));
     add_panel("Loss", "loss", std::move(losses));
+    // On a validation set with as many images of each class the two are equal: a dashed line shows both.
+    PlotSeries accuracy = epoch_line(epochs, &TrainingEpoch::val_accuracy, "accuracy", 2);
+    accuracy.dashed = true;
     add_panel("Validation", "share",
-              {epoch_line(epochs, &TrainingEpoch::val_balanced_accuracy, "balanced accuracy", 1),
-               epoch_line(epochs, &TrainingEpoch::val_accuracy, "accuracy", 2)});
+              {epoch_line(epochs, &TrainingEpoch::val_balanced_accuracy, "balanced accuracy", 1), std::move(accuracy)});
     add_panel("Learning rate", "learning rate",
               {epoch_line(epochs, &TrainingEpoch::learning_rate, "learning rate", 3)});
     add_panel("Speed", "images/s", {epoch_line(epochs, &TrainingEpoch::images_per_second, "images/s", 6)}, true);

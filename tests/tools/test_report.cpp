@@ -188,6 +188,8 @@ TEST(Report, ConfusionMatrixShowsCountsAndShares) {
     EXPECT_TRUE(holds(html, "title=\"3 images of a called a\">3<small>75\u00A0%</small>"));
     EXPECT_TRUE(holds(html, "title=\"1 images of a called b\">1<small>25\u00A0%</small>"));
     EXPECT_TRUE(holds(html, "title=\"0 images of b called a\">0<small>0\u00A0%</small>"));
+    EXPECT_TRUE(holds(html, "An interval without width is no certainty")) << "all of b are right";
+    EXPECT_FALSE(holds(make_report(full_input()), "An interval without width"));
     EXPECT_TRUE(holds(html, "title=\"4 images of b called b\">4<small>100\u00A0%</small>"));
 }
 
