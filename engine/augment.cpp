@@ -308,7 +308,7 @@ AugmentChoice draw_augmentation(const AugmentOptions& options, int height, int w
     choice.contrast = draw_factor(options.contrast, random);
     choice.saturation = draw_factor(options.saturation, random);
     choice.hue = random.uniform(-options.hue, options.hue);
-    choice.cutout = options.cutout;
+    choice.cutout = std::min(options.cutout, out_size / 2);  // presets are made for large images: small ones keep something to see
     choice.cutout_x = static_cast<int>(random.uniform() * static_cast<float>(out_size));
     choice.cutout_y = static_cast<int>(random.uniform() * static_cast<float>(out_size));
     draw_crop(options, height, width, random, choice);

@@ -22,7 +22,8 @@ struct AugmentOptions {
     // uniform in max(0, 1 - v) .. 1 + v; the hue turns by a uniform share in +-v of the circle, v <= 0.5.
     float brightness = 0.0f, contrast = 0.0f, saturation = 0.0f, hue = 0.0f;
     // Side in output pixels of a square hole whose centre is anywhere (DeVries and Taylor, "Improved regularization of
-    // convolutional neural networks with cutout", 2017); the hole is 0 after normalisation, the mean colour. 0: none.
+    // convolutional neural networks with cutout", 2017), at most half the output's side; the hole is 0 after
+    // normalisation, the mean colour. 0: none.
     int cutout = 0;
     std::array<std::uint8_t, 3> fill = {0, 0, 0};  // the colour outside the image
 };
