@@ -15,9 +15,9 @@ namespace cutis {
 /// What the run found out when it started, beside its flags; everything needed to use its weights.
 struct RunFacts {
     std::vector<std::string> class_names;
-    int size = 0;                       ///< network input side
+    int size = 0;  ///< network input side
     std::array<float, 3> mean{}, std{};
-    std::string data_checksum;          ///< of the packed data set
+    std::string data_checksum;  ///< of the packed data set
     std::string split_description;
     bool leaky = false;
     std::int64_t parameters = 0;
@@ -26,7 +26,8 @@ struct RunFacts {
     int threads = 0;
 };
 
-/// A run directory: config.json, metrics.jsonl, checkpoint.safetensors, best.safetensors, predictions_*.csv, report.html.
+/// A run directory: config.json, metrics.jsonl, checkpoint.safetensors, best.safetensors, predictions_*.csv,
+/// report.html.
 struct Run {
     std::filesystem::path folder;
     TrainConfig config;
