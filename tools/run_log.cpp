@@ -58,7 +58,7 @@ std::filesystem::path prepared(const std::filesystem::path& folder, std::int64_t
 RunLog::RunLog(const std::filesystem::path& folder, std::int64_t step, std::int64_t epoch)
     : path_(prepared(folder, step, epoch)),
       lines_(path_, std::ios::app | std::ios::binary),
-      tensorboard_(folder / "tensorboard", step) {
+      tensorboard_(folder / "tensorboard", step > 0 ? step + 1 : 0) {  // readers drop what stands from that step on
     require(lines_.good(), "{}: cannot be opened for writing", path_.string());
 }
 
