@@ -72,7 +72,7 @@ std::string with_interval(double value, const Interval& interval) {
 void print_figures(const Evaluation& e) {
     const char* const mark = e.leaky ? "  (leaky)" : "";
     const auto row = [&](std::string_view name, double value, const Interval& interval) {
-        say("{:<38}{}{}", name, with_interval(value, interval), mark);
+        say("{:<40}  {}{}", name, with_interval(value, interval), mark);
     };
     say("{:.0f} % intervals from {} resamples of lesions:", 100 * e.intervals.options.level,
         grouped_digits(e.intervals.options.resamples));
@@ -83,9 +83,9 @@ void print_figures(const Evaluation& e) {
     row("calibration error (ECE)", e.metrics.ece, e.intervals.ece);
     if (melanoma_class(e.predictions.class_names) >= 0) {
         row("melanoma sensitivity", e.metrics.melanoma_sensitivity, e.intervals.melanoma_sensitivity);
-        row("melanoma sensitivity at specificity .90", e.metrics.melanoma_sensitivity_at_90,
+        row("melanoma sensitivity at specificity 0.90", e.metrics.melanoma_sensitivity_at_90,
             e.intervals.melanoma_sensitivity_at_90);
-        row("melanoma sensitivity at specificity .95", e.metrics.melanoma_sensitivity_at_95,
+        row("melanoma sensitivity at specificity 0.95", e.metrics.melanoma_sensitivity_at_95,
             e.intervals.melanoma_sensitivity_at_95);
     }
 }

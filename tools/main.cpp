@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <exception>
 #include <new>
+#include <sstream>
 #include <string>
 #include <system_error>
 
@@ -19,6 +20,7 @@ using namespace cutis;
 
 constexpr int kFailure = 1, kMisuse = 2, kSignalBase = 128;
 constexpr std::size_t kLongestMessage = 2000;
+constexpr std::size_t kHelpColumn = 34, kHelpWidth = 100;  // where descriptions begin and end
 
 /// Prints the one line that says why the program ends, and returns `status`.
 int end_with(std::string_view kind, std::string_view message, int status) {
@@ -42,13 +44,36 @@ std::string misuse_text(const CLI::App& app, const CLI::ParseError& error) {
     return fmt::format("{}; the commands are {}; see `cutis --help`", error.what(), known);
 }
 
+/// `text` in lines of at most `width` characters.
+std::string wrapped(const std::string& text, std::size_t width) {
+    std::istringstream words(text);
+    std::string result, word;
+    std::size_t column = 0;
+    while (words >> word) {
+        const bool fits = column + 1 + word.size() <= width;
+        result += column == 0 ? "" : fits ? " " : "\n";
+        column = (column == 0 || !fits ? 0 : column + 1) + word.size();
+        result += word;
+    }
+    return result;
+}
+
+/// CLI11 indents the lines of a description but does not break them.
+void wrap_descriptions(CLI::App& app) {
+    for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
+        for (CLI::Option* option : command->get_options([](CLI::Option*) { return true; })) {
+            option->description(wrapped(option->get_description(), kHelpWidth - kHelpColumn));
+        }
+    }
+}
+
 int run(int argc, char** argv) {
     CLI::App app(
         "Trains and judges image classifiers on dermatoscopic images. Research software, not a medical device.",
         "cutis");
     app.set_version_flag("--version", fmt::format("cutis {} ({})", build_info().version, build_info().git_revision));
     app.require_subcommand(0, 1);
-    app.get_formatter()->column_width(36);
+    app.get_formatter()->column_width(kHelpColumn);
     app.footer("`cutis COMMAND --help` explains a command and shows examples.");
     Command chosen;
     add_prepare_command(app, chosen);
@@ -58,6 +83,7 @@ int run(int argc, char** argv) {
     add_report_command(app, chosen);
     add_summary_command(app, chosen);
     add_info_command(app, chosen);
+    wrap_descriptions(app);
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {

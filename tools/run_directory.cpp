@@ -46,6 +46,20 @@ class Reader {
     std::string file_;
 };
 
+/// A fact as JSON.
+template <class T>
+Json to_value(const T& value) {
+    return value;
+}
+/// Each number with the fewest digits that read back as the same float.
+Json to_value(const std::array<float, 3>& values) {
+    Json list = Json::array();
+    for (const float value : values) {
+        list.push_back(Json::parse(fmt::format("{}", value)));
+    }
+    return list;
+}
+
 template <class Facts, class Visit>
 void for_each_fact(Facts& f, Visit&& visit) {
     visit("class_names", f.class_names);
@@ -107,7 +121,7 @@ Run open_run(const std::filesystem::path& folder) {
 
 void save_run(const Run& run) {
     Json json = Json::object();
-    for_each_fact(run.facts, [&](const char* key, const auto& member) { json[key] = member; });
+    for_each_fact(run.facts, [&](const char* key, const auto& member) { json[key] = to_value(member); });
     json["train"] = to_json(run.config);
     const std::filesystem::path file = run.file(kConfigFile);
     std::string text;
