@@ -144,6 +144,18 @@ TEST(AtomicFile, NamesTheMissingFolder) {
     EXPECT_EQ(entries(folder.path()), 0u);
 }
 
+TEST(AtomicFile, NamesFoldersOneMayNotWriteTo) {
+    if (::geteuid() == 0) {
+        GTEST_SKIP() << "root may write everywhere";
+    }
+    TempDir folder;
+    std::filesystem::permissions(folder.path(),
+                                 std::filesystem::perms::owner_read | std::filesystem::perms::owner_exec);
+    EXPECT_TRUE(
+        is_line_with(error_of([&] { AtomicFile(folder / "a.bin"); }), "a.bin", "Permission denied", "may write to"));
+    std::filesystem::permissions(folder.path(), std::filesystem::perms::owner_all);
+}
+
 TEST(AtomicFile, RefusesFoldersPipesAndEmptyNames) {
     TempDir folder;
     std::filesystem::create_directory(folder / "sub");

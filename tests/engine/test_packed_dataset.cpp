@@ -196,6 +196,14 @@ TEST_F(PackedDatasetTest, RefusesHostileHeadersAndIndices) {
     EXPECT_TRUE(is_line_with(header(24, ~0ull - 10'000), "cut short"));
     EXPECT_TRUE(is_line_with(header(24, 0), "more than were written"));
 
+    std::string gap = good;
+    std::uint64_t offset = 0;
+    std::memcpy(&offset, gap.data() + 16, 8);
+    gap.insert(offset, 1, '\0');
+    ++offset;
+    std::memcpy(gap.data() + 16, &offset, 8);
+    EXPECT_TRUE(is_line_with(parse_error(resealed(gap)), "3 images of 5 x 5 pixels do not take the 226 bytes"));
+
     const auto index = [&](std::string_view part, std::string_view replacement) {
         return parse_error(with_index(good, part, replacement));
     };

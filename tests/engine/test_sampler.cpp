@@ -113,6 +113,34 @@ TEST(EpochOrder, BalancedDrawsWithoutReplacementAcrossEpochs) {
     }
 }
 
+TEST(EpochOrder, BalancedDrawsEveryPassInANewOrder) {
+    // So many other classes that an epoch draws one image of class 0, and its sequence can be seen.
+    std::vector<int> labels{0, 0, 0};
+    for (int c = 1; c <= 300; ++c) {
+        labels.push_back(c);
+    }
+    std::vector<int> indices(labels.size());
+    std::iota(indices.begin(), indices.end(), 0);
+    std::vector<int> sequence;
+    for (std::uint32_t epoch = 0; epoch < 30; ++epoch) {
+        for (const int i : epoch_order(Order::balanced, indices, labels, 301, 1, epoch)) {
+            if (labels[static_cast<std::size_t>(i)] == 0) {
+                sequence.push_back(i);
+            }
+        }
+    }
+    ASSERT_EQ(sequence.size(), 30u);
+    std::set<std::vector<int>> passes;
+    for (std::size_t pass = 0; pass < 10; ++pass) {
+        std::vector<int> order(sequence.begin() + static_cast<std::ptrdiff_t>(3 * pass),
+                               sequence.begin() + static_cast<std::ptrdiff_t>(3 * pass + 3));
+        passes.insert(order);
+        std::sort(order.begin(), order.end());
+        EXPECT_EQ(order, (std::vector<int>{0, 1, 2}));
+    }
+    EXPECT_GE(passes.size(), 3u);
+}
+
 TEST(EpochOrder, BalancedIsAPureFunctionOfItsArguments) {
     const Images images;
     std::set<std::vector<int>> orders;

@@ -223,6 +223,12 @@ TEST(FoldSplit, RefusesALesionInTwoFoldsUnlessAskedForByName) {
     const Split split = make_fold_split(samples, 1, folder / "split.csv", 0, 1, true);
     EXPECT_TRUE(split.leaky);
     EXPECT_TRUE(is_line_with(split.description, "LEAKY, fold 0", "val by image"));
+    std::set<std::string> trained;
+    for (const int i : split.train) {
+        trained.insert(samples[static_cast<std::size_t>(i)].lesion_id);
+    }
+    EXPECT_TRUE(std::any_of(split.val.begin(), split.val.end(),
+                            [&](int i) { return trained.count(samples[static_cast<std::size_t>(i)].lesion_id) == 1; }));
     (void)parts_by_image(split, samples);
 }
 
