@@ -1,4 +1,5 @@
 #include <CLI/CLI.hpp>
+#include <charconv>
 #include <cmath>
 #include <memory>
 #include <numeric>
@@ -9,6 +10,7 @@
 #include "tools/console.h"
 #include "tools/evaluation.h"
 #include "tools/inference.h"
+#include "tools/logit_adjust.h"
 #include "tools/progress.h"
 #include "tools/run_data.h"
 #include "tools/run_directory.h"
@@ -17,7 +19,7 @@ namespace cutis {
 namespace {
 
 struct Options {
-    std::string run, data, split = "test";
+    std::string run, data, split = "test", logit_adjust;
     int bootstrap = 1000;
     int batch_size = 32;
     int threads = 0;
@@ -55,6 +57,34 @@ Chosen choose(const Run& run, const PackedDataset& data, const std::string& spli
     require(!chosen.rows.empty(), "run {}: its split has no {} images ({}); choose another --split",
             run.folder.string(), split, parts.description);
     return chosen;
+}
+
+Predictions predict(const Run& run, Model& model, const PackedDataset& data, std::span<const int> rows,
+                    int batch_size) {
+    Progress progress("evaluate", static_cast<std::int64_t>(rows.size()), "images");
+    Predictions predictions =
+        predict_dataset(model, data, rows, {run.facts.size, run.facts.mean, run.facts.std}, batch_size, &progress);
+    predictions.class_names = class_names_for(model.classes(), run.facts.class_names);
+    progress.finish();
+    return predictions;
+}
+
+// --logit-adjust: a number, or "val" for the one that the validation part favours.
+double tau_for(const Options& options, const Run& run, Model& model, const PackedDataset& data,
+               std::span<const double> prior) {
+    if (options.logit_adjust != "val") {
+        const std::string& text = options.logit_adjust;
+        double tau = 0.0;
+        const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), tau);
+        if (error != std::errc() || end != text.data() + text.size() || !(std::abs(tau) <= 10.0)) {
+            throw Misuse(fmt::format("--logit-adjust {}: a number from -10 to 10, or val, is wanted", text));
+        }
+        return tau;
+    }
+    const std::vector<int> val = split_of(run.config, data).val;
+    require(!val.empty(), "run {}: its split has no val images to choose tau on; give --logit-adjust a number",
+            run.folder.string());
+    return choose_tau(predict(run, model, data, val, options.batch_size), prior);
 }
 
 // ---- the readable table
@@ -141,17 +171,22 @@ void run(const Options& options) {
     const Chosen chosen = choose(trained, data, options.split);
     const std::unique_ptr<Model> model = load_run_model(trained);
 
-    Progress progress("evaluate", static_cast<std::int64_t>(chosen.rows.size()), "images");
-    Predictions predictions =
-        predict_dataset(*model, data, chosen.rows, {trained.facts.size, trained.facts.mean, trained.facts.std},
-                        options.batch_size, &progress);
-    predictions.class_names = class_names_for(model->classes(), trained.facts.class_names);
-    progress.finish();
+    Predictions predictions = predict(trained, *model, data, chosen.rows, options.batch_size);
+    std::string suffix;
+    if (!options.logit_adjust.empty()) {
+        require(data.checksum() == trained.facts.data_checksum,
+                "--logit-adjust: needs the run's own data set, whose training part gives the class shares");
+        const std::vector<double> prior = training_prior(trained, data);
+        const double tau = tau_for(options, trained, *model, data, prior);
+        adjust_logits(predictions, prior, tau);
+        suffix = "_adjusted";
+        say("logit adjustment with tau {:.2f}{}", tau, options.logit_adjust == "val" ? ", chosen on val" : "");
+    }
 
     const Evaluation evaluation =
         judge(options.split, std::move(predictions), chosen.leaky, {.resamples = options.bootstrap});
-    const std::filesystem::path csv = trained.folder / fmt::format("predictions_{}.csv", options.split);
-    const std::filesystem::path json = trained.folder / fmt::format("evaluation_{}.json", options.split);
+    const std::filesystem::path csv = trained.folder / fmt::format("predictions_{}{}.csv", options.split, suffix);
+    const std::filesystem::path json = trained.folder / fmt::format("evaluation_{}{}.json", options.split, suffix);
     write_predictions_csv(csv, evaluation.predictions);
     write_file_atomically(json, metrics_to_json(evaluation));
 
@@ -182,6 +217,9 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
         ->check(CLI::IsMember({"test", "val", "train", "all"}));
     command->add_option("--bootstrap", options->bootstrap, "Resamples of the lesions for the intervals")
         ->capture_default_str();
+    command->add_option("--logit-adjust", options->logit_adjust,
+                        "Tau of a post-hoc logit adjustment by the training part's class shares (0: none, 1: as if all "
+                        "classes were equally frequent), or val: the tau that is best there; files end in _adjusted");
     command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
     add_threads_option(*command, options->threads);
     command->footer(examples({"cutis evaluate --run runs/first --data ham10000.cutis",
