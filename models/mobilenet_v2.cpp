@@ -96,13 +96,15 @@ Variable MobileNetV2::features(const Variable& images, const ForwardContext& con
                 images.shape()[2] >= least_size(),
             "mobilenet_v2: images {}; n x h x w x 3 with h and w of at least {} were expected",
             to_string(images.shape()), least_size());
-    // The stem's output is consumed by the first block alone, so that both run as one chain.
+    // Stem and first block run as one chain, except where the block adds its input: at widths that give both as many
+    // channels (0.25, say) the stem's output has a second consumer.
+    const bool joined = !blocks.front().residual;
     std::vector<ConvBn*> first = pointers(stem);
-    for (ConvBn& unit : blocks.front().units) {
-        first.push_back(&unit);
+    for (std::size_t u = 0; joined && u < blocks.front().units.size(); ++u) {
+        first.push_back(&blocks.front().units[u]);
     }
     Variable x = conv_chain(images, first, false, false, context);
-    for (std::size_t i = 1; i < blocks.size(); ++i) {
+    for (std::size_t i = joined ? 1 : 0; i < blocks.size(); ++i) {
         x = blocks[i].forward(x, context);
     }
     return conv_chain(x, pointers(head), false, true, context);

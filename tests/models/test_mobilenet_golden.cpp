@@ -1,0 +1,206 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <nlohmann/json.hpp>
+
+#include "engine/image.h"
+#include "engine/ops.h"
+#include "engine/safetensors.h"
+#include "layers/optimizer.h"
+#include "models/mobilenet_v2.h"
+#include "models/weights.h"
+
+// MobileNetV2 against torchvision's, by the figures that tests/data/make_mobilenet_golden.py wrote.
+
+namespace cutis::testing {
+namespace {
+
+const std::filesystem::path kRoot = CUTIS_SOURCE_DIR;
+const std::filesystem::path kGolden = kRoot / "tests/data/golden";
+
+nlohmann::json read_json(const char* name) {
+    std::ifstream file(kGolden / name);
+    return nlohmann::json::parse(file);
+}
+
+// The tiles of the mosaic, each pixel repeated `enlarge` times in both directions, normalised as (x / 255 - mean) /
+// std.
+Tensor crops(const std::vector<float>& mean, const std::vector<float>& std, int enlarge) {
+    constexpr int kTile = 64, kColumns = 4, kTiles = 16;
+    const Image mosaic = load_image(kGolden / "crops.png");
+    const int side = kTile * enlarge;
+    Tensor images = Tensor::empty({kTiles, side, side, 3});
+    float* out = images.data();
+    for (int tile = 0; tile < kTiles; ++tile) {
+        for (int row = 0; row < side; ++row) {
+            for (int column = 0; column < side; ++column) {
+                const int y = tile / kColumns * kTile + row / enlarge, x = tile % kColumns * kTile + column / enlarge;
+                for (std::size_t c = 0; c < 3; ++c) {
+                    const std::size_t at = static_cast<std::size_t>(y * mosaic.width + x) * 3 + c;
+                    *out++ = (static_cast<float>(mosaic.rgb[at]) / 255.0f - mean[c]) / std[c];
+                }
+            }
+        }
+    }
+    return images;
+}
+
+Tensor labels_below(int classes) {
+    auto labels = read_json("crops.json").at("labels").get<std::vector<std::int32_t>>();
+    for (std::int32_t& label : labels) {
+        label %= classes;
+    }
+    return Tensor::from(labels, {static_cast<std::int64_t>(labels.size())});
+}
+
+// Normal values by the tensor's name, each behind `map`.
+template <class Map>
+void draw(Tensor tensor, const std::string& name, std::uint64_t seed, Map map) {
+    init_normal(tensor, WeightLayout::same, 1.0f, seed, name);
+    for (std::int64_t i = 0; i < tensor.elements(); ++i) {
+        tensor.data()[i] = map(tensor.data()[i]);
+    }
+}
+
+// The script's rule: every parameter and statistic from its name, none of them trivial. gamma and beta: the means of
+// batchnorm's weights and biases.
+void scatter(const Model& model, std::uint64_t seed, float gamma, float beta) {
+    const Parts parts = model.parts();
+    for (const ParameterRef& parameter : parts.parameters) {
+        Tensor tensor = parameter.variable.value();
+        const std::vector<std::int64_t> shape = file_shape(tensor.shape(), parameter.layout);
+        if (shape.size() >= 2) {
+            const auto fan_in = static_cast<float>(tensor.elements() / shape[0]);
+            const float gain = shape.size() == 4 ? 2.0f : 1.0f;
+            init_normal(tensor, parameter.layout, std::sqrt(gain / fan_in), seed, parameter.name);
+        } else if (parameter.name == "classifier.1.bias") {
+            draw(tensor, parameter.name, seed, [](float v) { return 0.2f * v; });
+        } else if (parameter.name.ends_with(".weight")) {
+            draw(tensor, parameter.name, seed, [=](float v) { return gamma * (1.0f + 0.2f * v); });
+        } else {
+            draw(tensor, parameter.name, seed, [=](float v) { return beta + 0.2f * v; });
+        }
+    }
+    for (const BufferRef& buffer : parts.buffers) {
+        const bool variance = buffer.name.ends_with("running_var");
+        draw(buffer.tensor, buffer.name, seed, [=](float v) { return variance ? std::exp(0.3f * v) : 0.2f * v; });
+    }
+}
+
+void expect_logits(Model& model, const Tensor& images, const nlohmann::json& expected, bool fused) {
+    const NoGrad off;
+    const Tensor logits = model.forward(Variable(images), {.training = false, .fused = fused}).value();
+    const auto rows = expected.get<std::vector<std::vector<float>>>();
+    ASSERT_EQ(logits.shape(),
+              (Shape{static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows[0].size())}));
+    const float* actual = std::as_const(logits).data();
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        float largest = 0.0f;
+        for (const float value : rows[i]) {
+            largest = std::max(largest, std::abs(value));
+        }
+        for (const float value : rows[i]) {
+            EXPECT_NEAR(*actual++, value, 1e-4f * largest) << "image " << i;
+        }
+    }
+}
+
+// The first `steps` steps of torch.optim.SGD with momentum 0.9 and weight decay 1e-4 on every parameter.
+void expect_losses(Model& model, const Tensor& images, const Tensor& labels, const nlohmann::json& expected, bool fused,
+                   std::size_t steps = 20) {
+    std::vector<ParameterRef> parameters = model.parts().parameters;
+    for (ParameterRef& parameter : parameters) {
+        parameter.decay = true;
+    }
+    OptimizerConfig config;
+    config.momentum = 0.9f;
+    config.weight_decay = 1e-4f;
+    Optimizer optimizer(config, {{parameters, expected.at("lr").get<float>()}});
+    const auto losses = expected.at("losses").get<std::vector<float>>();
+    ASSERT_EQ(losses.size(), 20u);
+    for (std::size_t step = 0; step < steps; ++step) {
+        const ForwardContext context{.training = true, .step = step, .fused = fused};
+        Variable loss = cross_entropy(model.forward(Variable(images), context), labels);
+        EXPECT_NEAR(loss.value().values()[0], losses[step], 1e-3f) << "step " << step;
+        loss.backward();
+        optimizer.step(1.0);
+        optimizer.clear_gradients();
+    }
+}
+
+const std::vector<float> kImagenetMean{0.485f, 0.456f, 0.406f}, kImagenetStd{0.229f, 0.224f, 0.225f};
+const std::vector<float> kHalf{0.5f, 0.5f, 0.5f};
+
+MobileNetV2 network(int classes, float width) {
+    return MobileNetV2({.classes = classes, .width = width, .dropout = 0.0f});
+}
+
+class MobileNetV2Golden : public ::testing::TestWithParam<bool> {};
+std::string name_of(const ::testing::TestParamInfo<bool>& info) {
+    return info.param ? "fused" : "plain";
+}
+INSTANTIATE_TEST_SUITE_P(Schedules, MobileNetV2Golden, ::testing::Bool(), name_of);
+
+TEST_P(MobileNetV2Golden, DrawnWeightsGivePyTorchsLogitsAndLosses) {
+    const nlohmann::json expected = read_json("mobilenet_v2.json").at("scattered");
+    const Tensor images = crops(kImagenetMean, kImagenetStd, 1);
+    MobileNetV2 model = network(5, 0.35f);
+    scatter(model, 11, 1.0f, 0.0f);
+    expect_logits(model, images, expected.at("logits"), GetParam());
+    scatter(model, 11, 0.5f, 1.0f);
+    expect_losses(model, images, labels_below(5), expected, GetParam());
+}
+
+// At this width stem and first block have the same number of channels: the first block, too, adds its input.
+TEST_P(MobileNetV2Golden, AQuarterOfTheWidthGivesPyTorchsLogitsAndLosses) {
+    const nlohmann::json expected = read_json("mobilenet_v2.json").at("scattered_quarter");
+    const Tensor images = crops(kImagenetMean, kImagenetStd, 1);
+    MobileNetV2 model = network(3, 0.25f);
+    scatter(model, 11, 1.0f, 0.0f);
+    expect_logits(model, images, expected.at("logits"), GetParam());
+    scatter(model, 11, 0.5f, 1.0f);
+    expect_losses(model, images, labels_below(3), expected, GetParam());
+}
+
+TEST_P(MobileNetV2Golden, EmbeddedWeightsGivePyTorchsLogitsAndLosses) {
+    const nlohmann::json expected = read_json("mobilenet_v2.json").at("embedded");
+    const Tensor images = crops(kHalf, kHalf, 2);
+    MobileNetV2 model = network(7, 1.0f);
+    model.init(13);
+    const SafetensorsFile features(kRoot / "tools/sample/weights/mobilenet_v2_imagenet_features.safetensors");
+    EXPECT_EQ(load_weights(model, features, true).matched, 260);
+    expect_logits(model, images, expected.at("logits"), GetParam());
+    expect_losses(model, images, labels_below(7), expected, GetParam(), GetParam() ? 20 : 4);  // the slow one, briefly
+}
+
+TEST(MobileNetV2Init, DrawsWhatTheStreamsOfItsNamesGive) {
+    const nlohmann::json expected = read_json("mobilenet_v2.json").at("initial_values");
+    MobileNetV2 model = network(7, 0.5f);
+    model.init(12);
+    std::size_t seen = 0;
+    for (const ParameterRef& parameter : model.parts().parameters) {
+        const auto found = expected.find(parameter.name);
+        if (found == expected.end()) {
+            continue;
+        }
+        ++seen;
+        const std::vector<float> values = to_file_order(parameter.variable.value(), parameter.layout);
+        const auto first = found->at("first").get<std::vector<float>>();
+        double squares = 0.0;
+        for (std::size_t i = 0; i < values.size(); ++i) {
+            squares += static_cast<double>(values[i]) * static_cast<double>(values[i]);
+            if (i < first.size()) {
+                EXPECT_NEAR(values[i], first[i], 1e-5f * std::abs(first[i])) << parameter.name;
+            }
+        }
+        const double norm = found->at("norm").get<double>();
+        EXPECT_NEAR(std::sqrt(squares), norm, 1e-5 * norm) << parameter.name;
+    }
+    EXPECT_EQ(seen, 53u);
+    EXPECT_EQ(seen, expected.size());
+}
+
+}  // namespace
+}  // namespace cutis::testing
