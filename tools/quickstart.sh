@@ -26,16 +26,14 @@ fi
 
 if [ -e "$run/report.html" ]; then
   say "$run is trained already; remove it to train again"
+elif [ -e "$run/checkpoint.safetensors" ]; then
+  say "going on with $run where it stopped"
+  "$cutis" train --resume --out "$run"
 else
-  resume=()
-  if [ -e "$run/checkpoint.safetensors" ]; then
-    say "going on with the interrupted run $run"
-    resume=(--resume)
-  fi
   # Fold 0 is the test, a tenth of the other folds picks the checkpoint.
   "$cutis" train --data "$data" --model mobilenet_v2 --init "$weights" --split-file "$sample/split.csv" --fold 0 \
-    --epochs 16 --batch-size 16 --optimizer sgd --lr 0.02 --schedule cosine --warmup 30 --augment full --seed 1 \
-    --out "$run" "${resume[@]}"
+    --epochs 16 --batch-size 16 --optimizer adamw --lr 0.0005 --weight-decay 0.05 --warmup 16 --augment full --ema 0.98 \
+    --seed 1 --overwrite --out "$run"
 fi
 "$cutis" evaluate --run "$run" --data "$data" --split test
 "$cutis" report --run "$run"
