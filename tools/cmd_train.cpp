@@ -43,6 +43,9 @@ class Declarer {
     void value(const std::string& flag, T TrainConfig::*member, const std::string& help) {
         const auto given = std::make_shared<T>(defaults_.*member);
         CLI::Option* const option = command_.add_option(flag, *given, help);
+        if constexpr (std::is_unsigned_v<T>) {
+            option->check(CLI::NonNegativeNumber);  // CLI11 would take -1 for the greatest number
+        }
         if constexpr (std::is_arithmetic_v<T>) {
             option->default_str(fmt::format("{}", *given));
         } else if (!given->empty()) {
@@ -275,16 +278,18 @@ void remove_run(const std::filesystem::path& folder) {
          {"checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "report.html", "config.json"}) {
         fs::remove(folder / name);
     }
-    for (const char* split : {"train", "val", "test", "all"}) {
-        fs::remove(folder / fmt::format("predictions_{}.csv", split));
-        fs::remove(folder / fmt::format("evaluation_{}.json", split));
-    }
-    std::error_code none;
-    for (const fs::directory_entry& entry : fs::directory_iterator(folder / "tensorboard", none)) {
-        if (entry.path().filename().string().starts_with("events.out.tfevents.")) {
-            fs::remove(entry.path());
+    const auto remove_named = [](const fs::path& place, std::string_view start, std::string_view end) {
+        std::error_code none;
+        for (const fs::directory_entry& entry : fs::directory_iterator(place, none)) {
+            const std::string name = entry.path().filename().string();
+            if (name.starts_with(start) && name.ends_with(end)) {
+                fs::remove(entry.path());
+            }
         }
-    }
+    };
+    remove_named(folder, "predictions_", ".csv");
+    remove_named(folder, "evaluation_", ".json");
+    remove_named(folder / "tensorboard", "events.out.tfevents.", "");
 }
 
 /// The run's own configuration; of the command line only --data may differ, since the data set's checksum is compared.

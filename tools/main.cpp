@@ -58,10 +58,14 @@ std::string wrapped(const std::string& text, std::size_t width) {
     return result;
 }
 
-/// CLI11 indents the lines of a description but does not break them.
-void wrap_descriptions(CLI::App& app) {
+/// What holds for the options of all commands: of an option given twice the last counts, so that scripts can override;
+/// and the lines of the help are broken, since CLI11 indents them but does not break them.
+void finish_options(CLI::App& app) {
     for (CLI::App* command : app.get_subcommands([](CLI::App*) { return true; })) {
         for (CLI::Option* option : command->get_options([](CLI::Option*) { return true; })) {
+            if (option->get_items_expected_max() <= 1) {
+                option->multi_option_policy(CLI::MultiOptionPolicy::TakeLast);
+            }
             option->description(wrapped(option->get_description(), kHelpWidth - kHelpColumn));
         }
     }
@@ -83,7 +87,7 @@ int run(int argc, char** argv) {
     add_report_command(app, chosen);
     add_summary_command(app, chosen);
     add_info_command(app, chosen);
-    wrap_descriptions(app);
+    finish_options(app);
     try {
         app.parse(argc, argv);
     } catch (const CLI::CallForHelp&) {
