@@ -43,7 +43,9 @@ void install_stop_signals() {
     // Also where SIGINT is ignored, as shells without job control start background jobs: a checkpoint is worth having
     // whoever asks.
     ::sigaction(SIGINT, &action, nullptr);
+    // These two would end the process in the midst of a write; ignored, the write fails and says why.
     std::signal(SIGPIPE, SIG_IGN);
+    std::signal(SIGXFSZ, SIG_IGN);
 }
 
 int stop_signal() {

@@ -23,6 +23,12 @@ inline ProgramResult cutis_program(std::vector<std::string> arguments, const Pro
     return run_program(arguments, options);
 }
 
+/// `cutis <arguments>` within a limit that the shell's `ulimit` sets, e.g. "-f 8".
+inline ProgramResult cutis_program_within(const std::string& limit, std::vector<std::string> arguments) {
+    arguments.insert(arguments.begin(), {"/bin/sh", "-c", "ulimit " + limit + " && exec \"$@\"", "sh", CUTIS_PROGRAM});
+    return run_program(arguments);
+}
+
 /// That it ended with `status` and one line on standard error that holds every part.
 template <class... Parts>
 ::testing::AssertionResult failed_with(int status, const ProgramResult& result, const Parts&... parts) {

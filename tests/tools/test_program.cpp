@@ -190,6 +190,46 @@ TEST(Program, PrepareListsWhatItLeavesOut) {
     EXPECT_EQ(PackedDataset(pictures.data).size(), 34u);
 }
 
+TEST(Program, AFullDiskIsAFailureThatLeavesTheEarlierFile) {
+    const Pictures pictures;
+    const std::vector<std::string> prepare{"prepare",
+                                           "--images",
+                                           pictures.images.string(),
+                                           "--metadata",
+                                           pictures.metadata.string(),
+                                           "--class-names",
+                                           "red,green,blue",
+                                           "--out",
+                                           pictures.data.string()};
+    write_file_atomically(pictures.data, "earlier");
+    EXPECT_TRUE(failed_with(1, cutis_program_within("-f 1000", prepare), "d.cutis", "too large", "is as it was"));
+    EXPECT_EQ(read_text_file(pictures.data), "earlier");
+    for (const fs::directory_entry& entry : fs::directory_iterator(pictures.home)) {
+        EXPECT_FALSE(entry.path().filename().string().starts_with(".cutis-")) << entry.path();
+    }
+}
+
+TEST(Program, SaysThatMemoryIsShort) {
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+    GTEST_SKIP() << "sanitizers reserve more memory than any limit here";
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+    GTEST_SKIP() << "sanitizers reserve more memory than any limit here";
+#endif
+#endif
+    const TempDir folder;
+    std::string rows = "lesion_id,image_id,dx\n";
+    for (int i = 0; i < 1000000; ++i) {
+        rows += "L,image" + std::to_string(i) + ",nv\n";
+    }
+    write_file_atomically(folder / "m.csv", rows);
+    EXPECT_TRUE(
+        failed_with(1,
+                    cutis_program_within("-v 200000", {"prepare", "--images", folder.path().string(), "--metadata",
+                                                       (folder / "m.csv").string(), "--out", (folder / "d").string()}),
+                    "out of memory"));
+}
+
 TEST(Program, PrepareStoppedByASignalLeavesNothing) {
     const Pictures pictures(6);
     std::string rows = "lesion_id,image_id,dx\n";
