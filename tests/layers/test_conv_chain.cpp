@@ -231,7 +231,10 @@ TEST_P(ConvChain, RunningStatisticsMoveAsInPyTorch) {
         mean[i] += 0.1 * (batch.mean[i] - mean[i]);
         var[i] += 0.1 * (batch.var[i] * (rows > 1.0 ? rows / (rows - 1.0) : 1.0) - var[i]);
     }
+    const std::uint64_t mean_version = unit.norm.running_mean.version(), var_version = unit.norm.running_var.version();
     chain.forward(kFusedTraining);
+    EXPECT_GT(unit.norm.running_mean.version(), mean_version);
+    EXPECT_GT(unit.norm.running_var.version(), var_version);
     EXPECT_TRUE(are_near(unit.norm.running_mean.values(), mean, 1e-5));
     EXPECT_TRUE(are_near(unit.norm.running_var.values(), var, 1e-5));
 }

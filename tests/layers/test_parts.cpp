@@ -59,7 +59,9 @@ TEST(WeightLayout, ComesBackFromAFileAsItWas) {
                                                     {{3, 3, 7}, WeightLayout::depthwise},
                                                     {{4, 3}, WeightLayout::pointwise},
                                                     {{6}, WeightLayout::same}};
-    for (const auto& [shape, layout] : cases) {
+    for (const auto& one : cases) {
+        const Shape& shape = one.first;
+        const WeightLayout layout = one.second;
         const Tensor memory = counting(shape);
         Tensor back = Tensor::zeros(shape);
         const std::uint64_t version = back.version();
