@@ -26,7 +26,7 @@ namespace {
 // Floats of one block, columns and output together: half a second-level cache of 1 MiB.
 constexpr std::int64_t kBlockFloats = 128 * 1024;
 
-enum Slot { kColumns, kColumnGradients, kDy, kDw, kOut };
+enum Slot { kColumns, kColumnGradients, kDy, kDw };
 
 void check(const ConvShape& s) {
     require(s.n >= 0 && s.h >= 1 && s.w >= 1 && s.c >= 1 && s.k >= 1 && s.r >= 1 && s.s >= 1 && s.stride >= 1 &&
@@ -191,11 +191,10 @@ void conv_forward(float* y, const float* x, const float* w, const float* bias, c
         sums.emplace(thread_count(), s.k);
     }
     const std::int64_t block = geometry.block(thread_count());
-    const bool stream_y = sums && too_large_to_cache(geometry.pixels * s.k);
     parallel_for(geometry.pixels, 16, [&](std::int64_t begin, std::int64_t end, int thread) {
         for (std::int64_t first = begin; first < end; first += block) {
             const std::int64_t count = std::min(block, end - first);
-            float* const out = stream_y ? thread_scratch(kOut, count * s.k) : y + first * s.k;
+            float* const out = y + first * s.k;
             if (bias != nullptr) {
                 for (std::int64_t row = 0; row < count; ++row) {
                     std::copy_n(bias, s.k, out + row * s.k);
@@ -209,8 +208,7 @@ void conv_forward(float* y, const float* x, const float* w, const float* bias, c
             }
             if (sums) {
                 simd::row_kernels().statistics(sums->first(thread), sums->second(thread), out,
-                                               sums->center(thread, out), count, s.k,
-                                               stream_y ? y + first * s.k : nullptr);
+                                               sums->center(thread, out), count, s.k, nullptr);
                 sums->end_block(thread, count);
             }
         }

@@ -21,7 +21,7 @@ namespace {
 using dnnl::memory;
 
 // Slots of thread_scratch beside those of conv.cpp, which keeps dy in one of its own meanwhile.
-enum Slot { kScratchpad = 5, kWeights };
+enum Slot { kScratchpad = 4, kWeights };
 
 enum class Kind { forward, forward_bias, input_gradient, weight_gradient };
 
