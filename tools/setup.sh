@@ -113,7 +113,8 @@ run_tests() {
   local preset=$1 log status=0
   shift
   log=$root/build/$preset/ctest.log
-  ctest --preset "$preset" -j "$(nproc)" --no-label-summary "$@" 2>&1 | tee "$log" || status=$?
+  # Tests run side by side: an idle kernel thread that spins would take the core of another one's test.
+  OMP_WAIT_POLICY=passive ctest --preset "$preset" -j "$(nproc)" --no-label-summary "$@" 2>&1 | tee "$log" || status=$?
   [ "$status" -eq 0 ] || say "preset $preset: ctest left with $status; the whole log is build/$preset/ctest.log"
   closing_line "$preset"
   return "$status"
