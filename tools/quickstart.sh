@@ -18,6 +18,9 @@ else
 fi
 build release cutis
 cutis=build/release/tools/cutis
+# On a machine that others use too, threads that wait by spinning take the cores from those that compute: training can be
+# twenty times as slow. Sleeping costs little.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY:-passive}
 
 mkdir -p runs
 if [ ! -e "$data" ]; then
