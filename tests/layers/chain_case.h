@@ -25,7 +25,7 @@ inline std::ostream& operator<<(std::ostream& out, const ChainCase& chain) {
 
 /// The units of a case, filled from a seed, and their input.
 struct Chain {
-    const ChainCase& definition;
+    const ChainCase definition;
     std::vector<ConvBn> units;
     Variable x;
     Values dout;  ///< a gradient for the output

@@ -59,7 +59,8 @@ TEST(MobileNetV2, HasThePapersSize) {
 }
 
 TEST(MobileNetV2, HasTorchvisionsSizeAtEveryWidth) {
-    for (const auto& [width, parameters] : layout().at("parameters_by_width").items()) {
+    const nlohmann::json file = layout();
+    for (const auto& [width, parameters] : file.at("parameters_by_width").items()) {
         EXPECT_EQ(MobileNetV2({.classes = 1000, .width = std::stof(width)}).parts().parameter_count(),
                   parameters.get<std::int64_t>())
             << width;
