@@ -4,15 +4,12 @@
 #include <cstdint>
 #include <string_view>
 
+#include "kernels/bfloat16.h"
+
 namespace cutis {
 
 /// Element types of a tensor. bf16 is stored as its upper 16 bits of an fp32 value.
 enum class DType { f32, bf16, i64, i32, u8 };
-
-/// A bf16 value's bits; a type of its own so that it is not taken for an integer.
-struct BFloat16 {
-    std::uint16_t bits;
-};
 
 constexpr std::size_t dtype_size(DType dtype) {
     switch (dtype) {

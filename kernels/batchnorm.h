@@ -40,13 +40,16 @@ struct NormalizeBackward {
     float* dbeta;
 };
 
-/// dy = a * g + b * y + d, batchnorm's input gradient from the masked gradient g, applied when g is loaded.
-struct GradientOnLoad {
-    const float* y;
+/// dy = a * g + b * y + d, batchnorm's input gradient from the masked gradient g, applied when g is loaded. T is the type
+/// that activations are stored in.
+template <class T>
+struct GradientOnLoadT {
+    const T* y;
     const float* a;
     const float* b;
     const float* d;
 };
+using GradientOnLoad = GradientOnLoadT<float>;
 
 namespace cpu {
 

@@ -26,3 +26,11 @@ void activation_backward(float* dx, const float* dy, const float* x, Activation 
                          Stream stream = {});
 
 }  // namespace cutis::cpu
+
+/// The same on a GPU, T fp32 or bf16.
+namespace cutis::cuda {
+
+template <class T>
+void add(T* z, const T* a, const T* b, std::int64_t n, Stream stream);
+
+}  // namespace cutis::cuda

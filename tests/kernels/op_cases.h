@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "kernels/batchnorm.h"
+#include "kernels/bfloat16.h"
 #include "kernels/conv.h"
 #include "kernels/depthwise.h"
 #include "kernels/pool.h"
@@ -33,10 +34,50 @@ struct Operand {
     std::int64_t terms = 1;
     /// Outputs: whether integer inputs make the kernel exact.
     bool exact = true;
+    /// Whether it is an activation (or a weight that a GEMM takes as one), which a GPU stores as bf16 in mixed precision.
+    bool activation = false;
+    /// Inputs: whether it is a parameter, whose gradient is fp32 in any case.
+    bool parameter = false;
 };
 
 using Inputs = std::vector<const float*>;
 using Outputs = std::vector<float*>;
+
+/// Arrays in device memory, one per operand: fp32, or bf16 where the operand is an activation and the call is for bf16.
+struct DeviceArrays {
+    std::vector<void*> pointers;
+    template <class T = float>
+    T* get(std::size_t i) const {
+        return static_cast<T*>(pointers[i]);
+    }
+};
+
+/// A kernel of a GPU for one type of activations; the launches go to the default stream.
+using CudaForward = std::function<void(bool bf16, const DeviceArrays& in, const DeviceArrays& out)>;
+using CudaBackward = std::function<void(bool bf16, const DeviceArrays& in, const void* dy, const DeviceArrays& gradients)>;
+
+/// Both from a lambda `[]<class T>(in, out)` or `[]<class T>(in, const T* dy, gradients)`; empty in a build without CUDA.
+template <class Call>
+CudaForward cuda_forward([[maybe_unused]] Call call) {
+#ifdef CUTIS_WITH_CUDA
+    return [call](bool bf16, const DeviceArrays& in, const DeviceArrays& out) {
+        bf16 ? call.template operator()<BFloat16>(in, out) : call.template operator()<float>(in, out);
+    };
+#else
+    return {};
+#endif
+}
+template <class Call>
+CudaBackward cuda_backward([[maybe_unused]] Call call) {
+#ifdef CUTIS_WITH_CUDA
+    return [call](bool bf16, const DeviceArrays& in, const void* dy, const DeviceArrays& gradients) {
+        bf16 ? call.template operator()<BFloat16>(in, static_cast<const BFloat16*>(dy), gradients)
+             : call.template operator()<float>(in, static_cast<const float*>(dy), gradients);
+    };
+#else
+    return {};
+#endif
+}
 
 struct OpCase {
     std::string op, shape;  ///< letters, digits and underscores
@@ -48,6 +89,10 @@ struct OpCase {
     /// The gradients of the differentiable inputs, in their order, from the gradient of the first output. Empty where
     /// there is no gradient.
     std::function<void(const Inputs&, const float* dy, const Outputs&)> backward = {};
+    /// The same two on a GPU, where there is a kernel for it; gradients are those of the differentiable inputs, and of the
+    /// type of their input except that parameters' are fp32.
+    CudaForward run_cuda = {};
+    CudaBackward backward_cuda = {};
     /// The first output is linear in each differentiable input, and integers make the gradients exact.
     bool linear = false;
     /// Floating point operations and bytes that must be moved at least.

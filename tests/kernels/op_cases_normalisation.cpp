@@ -185,8 +185,8 @@ OpCase activation_gradient_case(std::int64_t n, Activation act) {
 OpCase add_case(std::int64_t n) {
     return {.op = "add",
             .shape = fmt::format("n{}", n),
-            .inputs = {{"a", n, -2, 2, true}, {"b", n, -2, 2, true}},
-            .outputs = {{"z", n}},
+            .inputs = {{"a", n, -2, 2, true, 1, true, true}, {"b", n, -2, 2, true, 1, true, true}},
+            .outputs = {{.name = "z", .size = n, .activation = true}},
             .run = [=](const Inputs& in, const Outputs& out) { cpu::add(out[0], in[0], in[1], n); },
             .define = [](const Arrays& in) { return Arrays{add(in[0], in[1])}; },
             .backward =
@@ -194,6 +194,9 @@ OpCase add_case(std::int64_t n) {
                     std::copy_n(dy, n, grad[0]);
                     std::copy_n(dy, n, grad[1]);
                 },
+            .run_cuda = cuda_forward([n]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::add(out.get<T>(0), in.get<T>(0), in.get<T>(1), n, {});
+            }),
             .linear = true,
             .flops = static_cast<double>(n)};
 }

@@ -7,7 +7,7 @@
 
 #include "kernels/parallel.h"
 #include "kernels/philox.h"
-#include "tests/kernels/op_cases.h"
+#include "tests/kernels/op_check.h"
 #include "tests/support/guarded.h"
 
 // Every case of the table in every mode: exact on small integers, close on random numbers, gradients against central
@@ -15,51 +15,6 @@
 
 namespace cutis::testing {
 namespace {
-
-using Buffers = std::vector<std::vector<float>>;
-
-enum class Draw { integers, random };
-
-std::vector<float> draw(std::int64_t n, float low, float high, Draw kind, PhiloxStream& words) {
-    std::vector<float> values(static_cast<std::size_t>(n));
-    const float first = std::ceil(low), choices = std::floor(high) - first + 1.0f;
-    for (float& value : values) {
-        value = kind == Draw::integers ? first + static_cast<float>(words.below(static_cast<std::uint32_t>(choices)))
-                                       : words.uniform(low, high);
-    }
-    return values;
-}
-
-Buffers draw_inputs(const OpCase& op, Draw kind, std::uint32_t seed) {
-    PhiloxStream words(seed, RandomPurpose::test);
-    Buffers inputs;
-    for (const Operand& input : op.inputs) {
-        inputs.push_back(draw(input.size, input.low, input.high, kind, words));
-    }
-    return inputs;
-}
-
-Arrays widen(const Buffers& buffers) {
-    Arrays wide;
-    for (const auto& buffer : buffers) {
-        wide.emplace_back(buffer.begin(), buffer.end());
-    }
-    return wide;
-}
-
-// Random inputs for which no value sits so near the end of a clamp, or another maximum, that rounding or a central
-// difference could step over it.
-Buffers draw_away_from_kinks(const OpCase& op, std::uint32_t seed) {
-    for (std::uint32_t attempt = 0; attempt < 200; ++attempt) {
-        Buffers inputs = draw_inputs(op, Draw::random, seed + 1000 * attempt);
-        reference::reset_kinks();
-        op.define(widen(inputs));
-        if (reference::nearest_kink() > 2e-5) {
-            return inputs;
-        }
-    }
-    throw std::runtime_error("no inputs away from kinks for " + op.op + " " + op.shape);
-}
 
 // Runs `call` on guarded copies of the inputs; checks that it wrote nothing beside its outputs and changed no input.
 template <class Call>
@@ -116,36 +71,6 @@ Buffers run_backward(const OpCase& op, Buffers inputs, const std::vector<float>&
         in.pop_back();
         op.backward(in, gradient, out);
     });
-}
-
-double largest(const Values& values) {
-    double result = 0.0;
-    for (const double value : values) {
-        result = std::max(result, std::abs(value));
-    }
-    return result;
-}
-
-// What rounding may do to sums of `terms` products: it grows with their square root.
-double tolerance(const OpCase& op, std::int64_t terms, double scale) {
-    return 8.0 * 0x1p-24 * std::sqrt(static_cast<double>(terms)) * std::max({1.0, op.magnitude, scale});
-}
-
-// Passes where the values are equal, or closer than `allowed` unless that is negative; names the first that is not.
-::testing::AssertionResult agree(const std::vector<float>& actual, const Values& expected, double allowed) {
-    if (actual.size() != expected.size()) {
-        return ::testing::AssertionFailure() << actual.size() << " values, " << expected.size() << " expected";
-    }
-    for (std::size_t i = 0; i < actual.size(); ++i) {
-        const double difference = std::abs(static_cast<double>(actual[i]) - expected[i]);
-        const bool good = allowed < 0.0 ? actual[i] == static_cast<float>(expected[i]) : difference <= allowed;
-        if (!good) {
-            return ::testing::AssertionFailure()
-                   << "value " << i << " of " << actual.size() << " is " << actual[i] << ", expected " << expected[i]
-                   << ", difference " << difference << ", allowed " << std::max(allowed, 0.0);
-        }
-    }
-    return ::testing::AssertionSuccess();
 }
 
 class ThreadCount {

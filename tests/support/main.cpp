@@ -10,6 +10,14 @@
 
 namespace {
 
+#if !defined(CUTIS_WITH_CUDA)
+constexpr const char* kCudaMode = "off";
+#elif defined(CUTIS_WITH_SIMT)
+constexpr const char* kCudaMode = "on the CPU (simt)";
+#else
+constexpr const char* kCudaMode = "on a GPU (nvcc)";
+#endif
+
 constexpr int kSkippedExit = 77;  // what tests/CMakeLists.txt gives ctest as SKIP_RETURN_CODE
 
 /// Whether CUTIS_ISA names an instruction set that exists but not on this processor.
@@ -36,7 +44,7 @@ int main(int argc, char** argv) {
         return kSkippedExit;
     }
     try {
-        fmt::print("device cpu, instruction set {}, CUDA off\n", cutis::isa_name(cutis::active_isa()));
+        fmt::print("device cpu, instruction set {}, CUDA {}\n", cutis::isa_name(cutis::active_isa()), kCudaMode);
     } catch (const std::exception& error) {
         fmt::print(stderr, "{}\n", error.what());
         return EXIT_FAILURE;

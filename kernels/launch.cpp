@@ -1,0 +1,27 @@
+#include "kernels/launch.h"
+
+#include "kernels/error.h"
+
+namespace cutis::cuda {
+
+void check(cudaError_t error, const char* what) {
+    if (error != cudaSuccess) {
+        cudaGetLastError();  // taken note of
+        fail("{}: {}", what, cudaGetErrorString(error));
+    }
+}
+
+void detail::launch_failed(const std::string& kernel, const simt::LaunchShape& shape, cudaError_t error) {
+    cudaGetLastError();
+    fail("kernel {} <<<({}, {}, {}), ({}, {}, {}), {} bytes>>>: {}", kernel, shape.grid.x, shape.grid.y, shape.grid.z,
+         shape.block.x, shape.block.y, shape.block.z, shape.shared_bytes, cudaGetErrorString(error));
+}
+
+int multiprocessors() {
+    int device = 0, count = 0;
+    check(cudaGetDevice(&device), "device");
+    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "device");
+    return count;
+}
+
+}  // namespace cutis::cuda
