@@ -7,6 +7,19 @@
 // Bound by memory: plain loops that every compiler vectorises, at four lanes already faster than memory.
 
 namespace cutis::cpu {
+
+void fill(float* x, float value, std::int64_t n, Stream) {
+    for_values(n, [=](std::int64_t i) { x[i] = value; });
+}
+
+void cast(BFloat16* y, const float* x, std::int64_t n, Stream) {
+    for_values(n, [=](std::int64_t i) { y[i].bits = f32_to_bf16(x[i]); });
+}
+
+void cast(float* y, const BFloat16* x, std::int64_t n, Stream) {
+    for_values(n, [=](std::int64_t i) { y[i] = bf16_to_f32(x[i].bits); });
+}
+
 void add(float* z, const float* a, const float* b, std::int64_t n, Stream) {
     parallel_for(n, 32768, [&](std::int64_t begin, std::int64_t end, int) {
         simd::row_kernels().add(z + begin, a + begin, b + begin, end - begin);

@@ -3,11 +3,19 @@
 #include <cstdint>
 
 #include "kernels/activation.h"
+#include "kernels/bfloat16.h"
 #include "kernels/stream.h"
 
 /// Value by value, fp32, n values. Every output may be one of the inputs.
 
 namespace cutis::cpu {
+
+/// x = value, n times.
+void fill(float* x, float value, std::int64_t n, Stream stream = {});
+
+/// y = x as another type; narrowing rounds to the nearest, ties to even. y must not overlap x.
+void cast(BFloat16* y, const float* x, std::int64_t n, Stream stream = {});
+void cast(float* y, const BFloat16* x, std::int64_t n, Stream stream = {});
 
 /// z = a + b.
 void add(float* z, const float* a, const float* b, std::int64_t n, Stream stream = {});
@@ -27,10 +35,29 @@ void activation_backward(float* dx, const float* dy, const float* x, Activation 
 
 }  // namespace cutis::cpu
 
-/// The same on a GPU, T fp32 or bf16.
+/// The same on a GPU, T fp32 or bf16; arithmetic is fp32. Arrays start on 16 bytes.
 namespace cutis::cuda {
 
 template <class T>
+void fill(T* x, float value, std::int64_t n, Stream stream);
+
+template <class T>
 void add(T* z, const T* a, const T* b, std::int64_t n, Stream stream);
+
+template <class T>
+void scale(T* y, const T* x, float factor, std::int64_t n, Stream stream);
+
+template <class T>
+void axpy(T* y, float factor, const T* x, std::int64_t n, Stream stream);
+
+template <class T>
+void activation_forward(T* y, const T* x, Activation act, std::int64_t n, Stream stream);
+
+template <class T>
+void activation_backward(T* dx, const T* dy, const T* x, Activation act, std::int64_t n, Stream stream);
+
+/// y = x as the other type: fp32 to bf16, rounded to the nearest, ties to even, or bf16 to fp32.
+template <class To, class From>
+void cast(To* y, const From* x, std::int64_t n, Stream stream);
 
 }  // namespace cutis::cuda

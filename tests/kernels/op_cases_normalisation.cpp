@@ -158,27 +158,38 @@ OpCase apply_gradient_case(std::int64_t rows, int c, bool with_mask) {
 OpCase activation_case(std::int64_t n, Activation act) {
     return {.op = fmt::format("activation_{}", name_of(act)),
             .shape = fmt::format("n{}", n),
-            .inputs = {{"x", n, -4, 9, true}},
-            .outputs = {{"y", n}},
+            .inputs = {{.name = "x", .size = n, .low = -4, .high = 9, .differentiable = true, .activation = true}},
+            .outputs = {{.name = "y", .size = n, .activation = true}},
             .run = [=](const Inputs& in, const Outputs& out) { cpu::activation_forward(out[0], in[0], act, n); },
             .define = [=](const Arrays& in) { return Arrays{activation(in[0], act)}; },
             .backward = [=](const Inputs& in, const float* dy,
                             const Outputs& grad) { cpu::activation_backward(grad[0], dy, in[0], act, n); },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::activation_forward(out.get<T>(0), in.get<const T>(0), act, n, {});
+            }),
+            .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays& in, const T* dy, const DeviceArrays& grad) {
+                cuda::activation_backward(grad.get<T>(0), dy, in.get<const T>(0), act, n, {});
+            }),
             .flops = 2.0 * static_cast<double>(n)};
 }
 
-// At integers the ends of the clamp are met: no gradient passes there.
+// At integers the ends of the clamp are met: no gradient passes there. The gradient may stand where dy stood.
 OpCase activation_gradient_case(std::int64_t n, Activation act) {
     return {.op = fmt::format("activation_gradient_{}", name_of(act)),
             .shape = fmt::format("n{}", n),
-            .inputs = {{"dy", n}, {"x", n, -4, 9}},
-            .outputs = {{"dx", n}},
+            .inputs = {{.name = "dy", .size = n, .activation = true},
+                       {.name = "x", .size = n, .low = -4, .high = 9, .activation = true}},
+            .outputs = {{.name = "dx", .size = n, .activation = true}},
             .run =
                 [=](const Inputs& in, const Outputs& out) {
                     std::copy_n(in[0], n, out[0]);
                     cpu::activation_backward(out[0], out[0], in[1], act, n);
                 },
             .define = [=](const Arrays& in) { return Arrays{activation_gradient(in[0], in[1], act)}; },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::scale(out.get<T>(0), in.get<const T>(0), 1.0f, n, {});
+                cuda::activation_backward(out.get<T>(0), out.get<const T>(0), in.get<const T>(1), act, n, {});
+            }),
             .flops = 2.0 * static_cast<double>(n)};
 }
 
@@ -205,8 +216,9 @@ OpCase scale_and_axpy_case(std::int64_t n) {
     constexpr float kFactor = 3.0f;
     return {.op = "scale_axpy",
             .shape = fmt::format("n{}", n),
-            .inputs = {{"x", n}, {"y", n}},
-            .outputs = {{"scaled", n}, {"sum", n}},
+            .inputs = {{.name = "x", .size = n, .activation = true}, {.name = "y", .size = n, .activation = true}},
+            .outputs = {{.name = "scaled", .size = n, .activation = true},
+                        {.name = "sum", .size = n, .activation = true}},
             .run =
                 [=](const Inputs& in, const Outputs& out) {
                     cpu::scale(out[0], in[0], kFactor, n);
@@ -221,7 +233,25 @@ OpCase scale_and_axpy_case(std::int64_t n) {
                     }
                     return Arrays{scaled, add(in[1], scaled)};
                 },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::scale(out.get<T>(0), in.get<const T>(0), kFactor, n, {});
+                cuda::scale(out.get<T>(1), in.get<const T>(1), 1.0f, n, {});
+                cuda::axpy(out.get<T>(1), kFactor, in.get<const T>(0), n, {});
+            }),
             .flops = 3.0 * static_cast<double>(n)};
+}
+
+OpCase fill_case(std::int64_t n) {
+    constexpr float kValue = -1.5f;
+    return {.op = "fill",
+            .shape = fmt::format("n{}", n),
+            .inputs = {},
+            .outputs = {{.name = "x", .size = n, .activation = true}},
+            .run = [=](const Inputs&, const Outputs& out) { cpu::fill(out[0], kValue, n); },
+            .define = [=](const Arrays&) { return Arrays{Values(static_cast<std::size_t>(n), -1.5)}; },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays&, const DeviceArrays& out) {
+                cuda::fill(out.get<T>(0), kValue, n, {});
+            })};
 }
 
 }  // namespace
@@ -247,14 +277,17 @@ std::vector<OpCase> normalisation_cases() {
     for (const std::int64_t n : {1, 5, 16, 333}) {
         cases.push_back(add_case(n));
         cases.push_back(scale_and_axpy_case(n));
+        cases.push_back(fill_case(n));
     }
     // Enough for several threads.
     cases.push_back(batchnorm_case(5000, 9, Activation::relu6, true));
     cases.push_back(normalize_case(5000, 9, Activation::relu6));
     cases.push_back(reduce_case(5000, 9, Activation::relu6));
     cases.push_back(activation_gradient_case(70001, Activation::relu6));
+    cases.back().run_cuda = {};  // of so many values some round to the clamp's end in bf16
     cases.push_back(add_case(70001));
     cases.push_back(scale_and_axpy_case(70001));
+    cases.push_back(fill_case(70001));
     return cases;
 }
 
