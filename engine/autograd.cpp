@@ -4,7 +4,7 @@
 #include <queue>
 #include <utility>
 
-#include "kernels/elementwise.h"
+#include "engine/on_device.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -65,8 +65,8 @@ std::atomic<std::uint64_t> g_next_number{1};  // of all threads: a graph may be 
 
 Variable::Variable(Tensor value, bool requires_grad, std::string name)
     : state_(std::make_shared<detail::VariableState>()) {
-    require(!requires_grad || value.dtype() == DType::f32, "variable {}: gradients of {} values do not exist", name,
-            dtype_name(value.dtype()));
+    require(!requires_grad || value.dtype() == DType::f32 || value.dtype() == DType::bf16,
+            "variable {}: gradients of {} values do not exist", name, dtype_name(value.dtype()));
     state_->value = std::move(value);
     state_->requires_grad = requires_grad;
     state_->name = std::move(name);
@@ -80,7 +80,9 @@ Tensor& Variable::value() {
     require(state_ != nullptr, "variable: an empty handle has no value");
     return state_->value;
 }
-bool Variable::requires_grad() const { return state_ != nullptr && state_->requires_grad; }
+bool Variable::requires_grad() const {
+    return state_ != nullptr && state_->requires_grad;
+}
 void Variable::set_requires_grad(bool requires_grad) {
     require(state_ != nullptr && !state_->node, "variable: only a leaf can be frozen or thawed");
     state_->requires_grad = requires_grad;
@@ -118,9 +120,12 @@ void Variable::accumulate(const Tensor& gradient) const {
         grad = gradient;
         return;
     }
-    // The bytes may be the gradient of another variable too (add passes one on to both sides): then they stay as they are.
-    Tensor sum = grad.unique() ? grad : Tensor::empty(grad.shape());
-    cpu::add(sum.data(), std::as_const(grad).data(), gradient.data(), grad.elements());
+    // The bytes may be the gradient of another variable too (add passes one on to both sides): then they stay as they
+    // are.
+    Tensor sum = grad.unique() ? grad : Tensor::empty(grad.shape(), grad.dtype(), grad.device());
+    by_type(grad.dtype(), [&]<class T>() {
+        on::add(grad.device(), sum.data<T>(), std::as_const(grad).data<T>(), gradient.data<T>(), grad.elements());
+    });
     grad = std::move(sum);
 }
 
@@ -133,7 +138,7 @@ void Variable::backward() {
     using State = std::shared_ptr<detail::VariableState>;
     const auto later = [](const State& a, const State& b) { return a->node->number < b->node->number; };
     std::priority_queue<State, std::vector<State>, decltype(later)> ready(later);
-    state_->grad = Tensor::full(value().shape(), 1.0f);
+    state_->grad = Tensor::full(value().shape(), 1.0f, value().device());
     ready.push(state_);
     while (!ready.empty()) {
         const State current = ready.top();
@@ -154,8 +159,9 @@ void Variable::backward() {
             if (!input->requires_grad) {
                 continue;
             }
-            require(static_cast<bool>(input->grad) || input->consumed, "backward: '{}' left out the gradient of input {} {}",
-                    node.op, input->name, to_string(input->value.shape()));
+            require(static_cast<bool>(input->grad) || input->consumed,
+                    "backward: '{}' left out the gradient of input {} {}", node.op, input->name,
+                    to_string(input->value.shape()));
             if (input->node) {
                 require(!input->consumed, "backward: '{}' uses a value whose graph has been run already", node.op);
                 ready.push(input);
@@ -187,7 +193,8 @@ Variable record(std::string op, Tensor value, std::span<const Variable> inputs,
         }
         require(!input.state_->consumed, "{}: an input's graph has been run backward already", op);
         require(!input.requires_grad() || op == "reshape" || !output.value().shares_storage(input.value()),
-                "{}: recorded twice: its output shares its bytes with an input that was recorded before (an in-place change)",
+                "{}: recorded twice: its output shares its bytes with an input that was recorded before (an in-place "
+                "change)",
                 op);
         node->inputs.push_back(input.state_);
     }
@@ -199,15 +206,22 @@ Variable record(std::string op, Tensor value, std::span<const Variable> inputs,
     return output;
 }
 
-bool grad_enabled() { return t_grad_enabled; }
+bool grad_enabled() {
+    return t_grad_enabled;
+}
 
-NoGrad::NoGrad() : before_(t_grad_enabled) { t_grad_enabled = false; }
-NoGrad::~NoGrad() { t_grad_enabled = before_; }
+NoGrad::NoGrad() : before_(t_grad_enabled) {
+    t_grad_enabled = false;
+}
+NoGrad::~NoGrad() {
+    t_grad_enabled = before_;
+}
 
 const Tensor& Saved::get() const {
     require(static_cast<bool>(tensor_), "{}: a saved tensor was released", op_);
-    require(tensor_.version() == version_, "{}: a tensor {} saved for backward was changed in place (version {}, now {})",
-            op_, to_string(tensor_.shape()), version_, tensor_.version());
+    require(tensor_.version() == version_,
+            "{}: a tensor {} saved for backward was changed in place (version {}, now {})", op_,
+            to_string(tensor_.shape()), version_, tensor_.version());
     return tensor_;
 }
 

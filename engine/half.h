@@ -3,25 +3,13 @@
 #include <bit>
 #include <cstdint>
 
+#include "kernels/bfloat16.h"
+
 namespace cutis {
 
-// IEEE 754 binary16 ("f16", 1+5+10 bits) and bfloat16 ("bf16", 1+8+7 bits), as raw bits. Narrowing rounds to the
+// IEEE 754 binary16 ("f16", 1+5+10 bits), as raw bits; bf16 is in kernels/bfloat16.h. Narrowing rounds to the
 // nearest, ties to even; what is too large becomes infinity; a NaN stays one (quiet, its upper payload kept). Widening
 // is exact.
-
-constexpr float bf16_to_f32(std::uint16_t bits) {
-    return std::bit_cast<float>(std::uint32_t{bits} << 16);
-}
-
-constexpr std::uint16_t f32_to_bf16(float value) {
-    const auto bits = std::bit_cast<std::uint32_t>(value);
-    if ((bits & 0x7FFFFFFFu) > 0x7F800000u) {
-        return static_cast<std::uint16_t>((bits >> 16) | 0x40u);
-    }
-    // Half a unit less one, plus one where the kept part is odd: carries exactly when the nearest, or the even one,
-    // lies above.
-    return static_cast<std::uint16_t>((bits + 0x7FFFu + ((bits >> 16) & 1u)) >> 16);
-}
 
 constexpr float f16_to_f32(std::uint16_t bits) {
     const std::uint32_t sign = (bits & 0x8000u) << 16;

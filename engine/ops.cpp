@@ -1,34 +1,41 @@
 #include "engine/ops.h"
 
+#include "engine/on_device.h"
 #include "kernels/dropout.h"
-#include "kernels/elementwise.h"
-#include "kernels/error.h"
-#include "kernels/pool.h"
-#include "kernels/softmax_cross_entropy.h"
 
 namespace cutis {
 namespace {
 
 Variable clamp_activation(const char* name, const Variable& x, Activation act) {
-    Tensor y = Tensor::empty(x.shape());
-    cpu::activation_forward(y.data(), x.value().data(), act, y.elements());
+    Tensor y = Tensor::empty_like(x.value());
+    by_type(y.dtype(), [&]<class T>() {
+        on::activation_forward(y.device(), y.data<T>(), x.value().data<T>(), act, y.elements());
+    });
     return record(name, y, {x}, [x, act, saved = Saved(x.value(), name)](const Tensor& dy) {
-        Tensor dx = Tensor::empty(dy.shape());
-        cpu::activation_backward(dx.data(), dy.data(), saved.get().data(), act, dx.elements());
+        Tensor dx = Tensor::empty_like(dy);
+        by_type(dy.dtype(), [&]<class T>() {
+            on::activation_backward(dy.device(), dx.data<T>(), dy.data<T>(), saved.get().data<T>(), act, dx.elements());
+        });
         x.accumulate(dx);
     });
 }
 
 }  // namespace
 
-Variable relu(const Variable& x) { return clamp_activation("relu", x, Activation::relu); }
+Variable relu(const Variable& x) {
+    return clamp_activation("relu", x, Activation::relu);
+}
 
-Variable relu6(const Variable& x) { return clamp_activation("relu6", x, Activation::relu6); }
+Variable relu6(const Variable& x) {
+    return clamp_activation("relu6", x, Activation::relu6);
+}
 
 Variable add(const Variable& a, const Variable& b) {
     require(a.shape() == b.shape(), "add: {} and {} are not of one shape", to_string(a.shape()), to_string(b.shape()));
-    Tensor sum = Tensor::empty(a.shape());
-    cpu::add(sum.data(), a.value().data(), b.value().data(), sum.elements());
+    Tensor sum = Tensor::empty_like(a.value());
+    by_type(sum.dtype(), [&]<class T>() {
+        on::add(sum.device(), sum.data<T>(), a.value().data<T>(), b.value().data<T>(), sum.elements());
+    });
     return record("add", sum, {a, b}, [a, b](const Tensor& dy) {
         a.accumulate(dy);
         b.accumulate(dy);
@@ -45,11 +52,17 @@ Variable global_average_pool(const Variable& x) {
     require(xs.rank() == 4 && xs[1] * xs[2] >= 1, "global average pool: the input is {}; n x h x w x c was expected",
             to_string(xs));
     const int n = static_cast<int>(xs[0]), hw = static_cast<int>(xs[1] * xs[2]), c = static_cast<int>(xs[3]);
-    Tensor y = Tensor::empty({xs[0], xs[3]});
-    cpu::global_average_pool_forward(y.data(), x.value().data(), nullptr, n, hw, c);
-    return record("global average pool", y, {x}, [x, n, hw, c](const Tensor& dy) {
-        Tensor dx = Tensor::empty(x.shape());
-        cpu::global_average_pool_backward(dx.data(), dy.data(), nullptr, nullptr, nullptr, n, hw, c);
+    Tensor y = Tensor::empty({xs[0], xs[3]}, x.value().dtype(), x.value().device());
+    const Normalize* const plain = nullptr;
+    by_type(y.dtype(), [&]<class T>() {
+        on::global_average_pool_forward(y.device(), y.data<T>(), x.value().data<T>(), plain, n, hw, c);
+    });
+    return record("global average pool", y, {x}, [x, n, hw, c, plain](const Tensor& dy) {
+        Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
+        by_type(dy.dtype(), [&]<class T>() {
+            on::global_average_pool_backward(dy.device(), dx.data<T>(), dy.data<T>(), static_cast<const T*>(nullptr),
+                                             plain, static_cast<const NormalizeBackward*>(nullptr), n, hw, c);
+        });
         x.accumulate(dx);
     });
 }
@@ -81,8 +94,8 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossO
                                    from.focal_gamma};
     };
     Tensor loss = Tensor::empty({}), probabilities = Tensor::empty(shape);
-    cpu::softmax_cross_entropy_forward(loss.data(), nullptr, probabilities.data(), logits.value().data(), labels.data<std::int32_t>(),
-                                       kernel_options(options), n, c);
+    cpu::softmax_cross_entropy_forward(loss.data(), nullptr, probabilities.data(), logits.value().data(),
+                                       labels.data<std::int32_t>(), kernel_options(options), n, c);
     return record("cross-entropy", loss, {logits},
                   [logits, options, kernel_options, n, c, probabilities, saved_labels = Saved(labels, "cross-entropy"),
                    saved_weights = Saved(options.class_weights, "cross-entropy")](const Tensor& dloss) {
@@ -97,10 +110,24 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossO
                   });
 }
 
+Tensor cast(const Tensor& tensor, DType dtype) {
+    if (tensor.dtype() == dtype) {
+        return tensor;
+    }
+    Tensor result = Tensor::empty(tensor.shape(), dtype, tensor.device());
+    by_type(dtype, [&]<class To>() {
+        by_type(tensor.dtype(), [&]<class From>() {
+            on::cast(tensor.device(), result.data<To>(), tensor.data<From>(), tensor.elements());
+        });
+    });
+    return result;
+}
+
 Tensor softmax(const Tensor& logits) {
     require(logits.shape().rank() == 2, "softmax: logits {}; n x c was expected", to_string(logits.shape()));
     Tensor probabilities = Tensor::empty(logits.shape());
-    cpu::softmax(probabilities.data(), logits.data(), static_cast<int>(logits.size(0)), static_cast<int>(logits.size(1)));
+    cpu::softmax(probabilities.data(), logits.data(), static_cast<int>(logits.size(0)),
+                 static_cast<int>(logits.size(1)));
     return probabilities;
 }
 

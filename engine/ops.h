@@ -62,6 +62,10 @@ struct LossOptions {
 /// [0, c); the result is a scalar.
 Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossOptions& options = {});
 
+/// The tensor's values as `dtype` (f32 or bf16); this very tensor where it has that type. Weights are kept as fp32 and cast
+/// for a step in bf16; the ops do that by themselves.
+Tensor cast(const Tensor& tensor, DType dtype);
+
 /// Rows of softmax(logits); no gradient. logits: n c.
 Tensor softmax(const Tensor& logits);
 

@@ -6,7 +6,9 @@
 #include <cstdlib>
 #include <map>
 #include <mutex>
+#include <utility>
 
+#include "engine/cuda_device.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -93,17 +95,46 @@ BlockCache& cache() {
 
 }  // namespace
 
-Storage::Storage(std::size_t bytes, Device device) : device_(device) {
-    require(device.kind == DeviceKind::cpu, "storage: this build has no memory on {}", to_string(device));
-    data_ = cache().allocate(bytes, &bytes_);
-    if (data_ == nullptr) {
-        fail("out of memory: {:.1f} MiB more than the {:.1f} MiB in use could not be had; lower --batch-size or --size",
-             static_cast<double>(bytes) / 1048576.0, static_cast<double>(cache().use().in_use) / 1048576.0);
-    }
+Storage::Storage(std::size_t bytes, Device device) {
+    allocate(bytes, device);
 }
 
 Storage::~Storage() {
-    cache().free(data_, bytes_);
+    release();
+}
+
+void Storage::allocate(std::size_t bytes, Device device) {
+    device_ = device;
+    const bool on_cpu = device.kind == DeviceKind::cpu;
+    bytes_ = bytes;
+    data_ = on_cpu ? cache().allocate(bytes, &bytes_) : detail::cuda_allocate(bytes, device);
+    if (data_ == nullptr) {
+        const std::size_t in_use = on_cpu ? cache().use().in_use : cuda_memory_use().in_use;
+        fail(
+            "out of memory on {}: {:.1f} MiB more than the {:.1f} MiB in use could not be had; lower --batch-size or "
+            "--size",
+            to_string(device), static_cast<double>(bytes) / 1048576.0, static_cast<double>(in_use) / 1048576.0);
+    }
+}
+
+void Storage::release() {
+    if (device_.kind == DeviceKind::cpu) {
+        cache().free(data_, bytes_);
+    } else {
+        detail::cuda_free(data_, device_);
+    }
+}
+
+void Storage::move_to(Device device) {
+    if (device == device_) {
+        return;
+    }
+    Storage other(bytes_, device);
+    copy_bytes(other.data_, device, data_, device_, bytes_);
+    std::swap(data_, other.data_);
+    std::swap(bytes_, other.bytes_);
+    std::swap(device_, other.device_);
+    mark_changed();
 }
 
 MemoryUse cpu_memory_use() {

@@ -8,8 +8,9 @@
 
 namespace cutis {
 
-/// The one owner of a tensor's bytes. Not copyable; tensors share it. Memory on the CPU is 64-byte aligned, comes in huge pages
-/// where it is large, and goes back to a cache when freed, so that a training step allocates from the system only once.
+/// The one owner of a tensor's bytes. Not copyable; tensors share it. Memory on the CPU is 64-byte aligned, comes in
+/// huge pages where it is large, and goes back to a cache when freed, so that a training step allocates from the system
+/// only once. Memory on a GPU comes from CUDA's stream-ordered pool.
 class Storage {
   public:
     /// Uninitialised bytes. Throws Error when the memory cannot be had, with the amount and what to lower.
@@ -17,6 +18,10 @@ class Storage {
     ~Storage();
     Storage(const Storage&) = delete;
     Storage& operator=(const Storage&) = delete;
+
+    /// Carries the bytes to another device: every tensor that shares them moves along. Nothing to do where they are
+    /// there.
+    void move_to(Device device);
 
     void* data() const { return data_; }
     std::size_t bytes() const { return bytes_; }
@@ -27,6 +32,9 @@ class Storage {
     void mark_changed() { version_.fetch_add(1, std::memory_order_relaxed); }
 
   private:
+    void allocate(std::size_t bytes, Device device);
+    void release();
+
     void* data_ = nullptr;
     std::size_t bytes_ = 0;
     Device device_;

@@ -1,9 +1,10 @@
 #include "engine/tensor.h"
 
 #include <algorithm>
-#include <cstring>
 #include <limits>
 
+#include "engine/cuda_device.h"
+#include "engine/on_device.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -21,13 +22,13 @@ Tensor Tensor::empty(const Shape& shape, DType dtype, Device device) {
 
 Tensor Tensor::zeros(const Shape& shape, DType dtype, Device device) {
     Tensor tensor = empty(shape, dtype, device);
-    std::memset(tensor.raw(), 0, tensor.bytes());
+    set_bytes(tensor.raw(), device, 0, tensor.bytes());
     return tensor;
 }
 
-Tensor Tensor::full(const Shape& shape, float value) {
-    Tensor tensor = empty(shape);
-    std::fill_n(tensor.data(), tensor.elements(), value);
+Tensor Tensor::full(const Shape& shape, float value, Device device) {
+    Tensor tensor = empty(shape, DType::f32, device);
+    on::fill(device, tensor.data(), value, tensor.elements());
     return tensor;
 }
 
@@ -83,19 +84,38 @@ Tensor Tensor::rows(std::int64_t begin, std::int64_t end) const {
 
 Tensor Tensor::clone() const {
     Tensor copy = empty(shape_, dtype_, device());
-    std::memcpy(copy.raw(), raw(), bytes());
+    copy_bytes(copy.raw(), device(), raw(), device(), bytes());
     return copy;
+}
+
+Tensor Tensor::to(Device target) const {
+    if (target == device()) {
+        return *this;
+    }
+    Tensor copy = empty(shape_, dtype_, target);
+    copy_bytes(copy.raw(), target, raw(), device(), bytes());
+    return copy;
+}
+
+float Tensor::item() const {
+    require(elements() == 1, "tensor {}: holds {} elements, not one", to_string(shape_), elements());
+    return to(Device{}).values()[0];
+}
+
+void Tensor::require_cpu() const {
+    require(device().kind == DeviceKind::cpu, "tensor {}: lies on {}; copy it to the CPU to read its values",
+            to_string(shape_), to_string(device()));
 }
 
 void Tensor::copy_from(const Tensor& source) {
     require(source.shape_ == shape_ && source.dtype_ == dtype_, "copy: {} {} into {} {}", to_string(source.shape_),
             dtype_name(source.dtype_), to_string(shape_), dtype_name(dtype_));
-    std::memmove(raw(), source.raw(), bytes());
+    copy_bytes(raw(), device(), source.raw(), source.device(), bytes());
     mark_changed();
 }
 
 void Tensor::fill(float value) {
-    std::fill_n(data(), elements(), value);
+    on::fill(device(), data(), value, elements());
     mark_changed();
 }
 

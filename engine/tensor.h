@@ -21,7 +21,10 @@ class Tensor {
 
     static Tensor empty(const Shape& shape, DType dtype = DType::f32, Device device = {});
     static Tensor zeros(const Shape& shape, DType dtype = DType::f32, Device device = {});
-    static Tensor full(const Shape& shape, float value);
+    /// Uninitialised, of `other`'s shape, type and device.
+    static Tensor empty_like(const Tensor& other) { return empty(other.shape(), other.dtype(), other.device()); }
+    /// fp32 values.
+    static Tensor full(const Shape& shape, float value, Device device = {});
     /// A copy of `values`; their count must be the shape's.
     template <class T>
     static Tensor from(std::span<const T> values, const Shape& shape);
@@ -38,7 +41,7 @@ class Tensor {
     DType dtype() const { return dtype_; }
     Device device() const;
 
-    /// Typed access; throws Error when T is not the tensor's dtype. Writing through `data` into a tensor that others hold must be
+    /// Typed access; throws Error when T is not the tensor's dtype. On a GPU the pointer is for kernels alone. Writing through `data` into a tensor that others hold must be
     /// told to them with `mark_changed`.
     template <class T = float>
     T* data() {
@@ -48,8 +51,10 @@ class Tensor {
     const T* data() const {
         return static_cast<const T*>(checked_data(dtype_of<T>()));
     }
+    /// The elements, of a tensor on the CPU (else Error).
     template <class T = float>
     std::span<const T> values() const {
+        require_cpu();
         return {data<T>(), static_cast<std::size_t>(elements())};
     }
     void* raw() const;
@@ -60,7 +65,13 @@ class Tensor {
     Tensor rows(std::int64_t begin, std::int64_t end) const;
     /// A deep copy.
     Tensor clone() const;
-    /// Copies the elements of `source` (same shape and dtype) into this tensor's bytes and marks them changed.
+    /// The same elements on `device`: this very tensor where it is there, else a copy.
+    Tensor to(Device device) const;
+    /// Carries the bytes to `device`, for every tensor that shares them.
+    void move_to(Device device) { storage_->move_to(device); }
+    /// The one element of an fp32 tensor; waits for the GPU where it is there.
+    float item() const;
+    /// Copies the elements of `source` (same shape and dtype, any device) into this tensor's bytes and marks them changed.
     void copy_from(const Tensor& source);
     void fill(float value);
 
@@ -71,6 +82,7 @@ class Tensor {
     bool unique() const { return storage_.use_count() == 1; }
 
   private:
+    void require_cpu() const;
     void* checked_data(DType wanted) const;
 
     std::shared_ptr<Storage> storage_;

@@ -17,6 +17,16 @@ void detail::launch_failed(const std::string& kernel, const simt::LaunchShape& s
          shape.block.x, shape.block.y, shape.block.z, shape.shared_bytes, cudaGetErrorString(error));
 }
 
+std::string device_name([[maybe_unused]] int index) {
+#ifdef CUTIS_WITH_SIMT
+    return "simt (CUDA threads as fibers on the CPU)";
+#else
+    cudaDeviceProp properties{};
+    check(cudaGetDeviceProperties(&properties, index), "device");
+    return properties.name;
+#endif
+}
+
 int multiprocessors() {
     int device = 0, count = 0;
     check(cudaGetDevice(&device), "device");

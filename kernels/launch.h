@@ -57,6 +57,9 @@ class Scratch {
     Stream stream_;
 };
 
+/// The GPU's name as its driver gives it.
+std::string device_name(int index);
+
 /// How many blocks of `size` cover n.
 constexpr unsigned blocks_for(std::int64_t n, std::int64_t size) {
     return static_cast<unsigned>((n + size - 1) / size);

@@ -2,11 +2,7 @@
 #include <utility>
 #include <vector>
 
-#include "kernels/conv.h"
-#include "kernels/depthwise.h"
-#include "kernels/error.h"
-#include "kernels/pointwise.h"
-#include "kernels/pool.h"
+#include "engine/on_device.h"
 #include "layers/conv_bn.h"
 
 // The fused schedule of a chain of convolution-batchnorm-activation units.
@@ -31,8 +27,9 @@ struct UnitState {
     Variable weight, gamma, beta;
     ConvBn::Config config;
     Shape in, out;
-    Tensor y;                            // raw convolution output
-    Tensor mean, scale, shift, inv_std;  // c_out each
+    Tensor w{};                                  // the weight in the type that the kernel takes
+    Tensor y{};                                  // raw convolution output
+    Tensor mean{}, scale{}, shift{}, inv_std{};  // c_out each
 
     std::int64_t rows() const { return out[0] * out[1] * out[2]; }
     Normalize normalize() const { return {scale.data(), shift.data(), config.act}; }
@@ -61,146 +58,170 @@ ConvShape dense_shape(const UnitState& unit) {
             (kernel - 1) / 2};
 }
 
-void convolve(UnitState& unit, const float* x, const Normalize* on_load, const BatchStatistics* statistics) {
-    const float* const w = std::as_const(unit.weight).value().data();
+template <class T>
+void convolve(UnitState& unit, const T* x, const Normalize* on_load, const BatchStatistics* statistics) {
+    const Device device = unit.y.device();
     switch (unit.config.kind) {
         case ConvKind::dense:
-            cpu::conv_forward(unit.y.data(), x, w, nullptr, dense_shape(unit), statistics);
+            on::conv_forward(device, unit.y.data<T>(), x, std::as_const(unit.w).data<T>(),
+                             static_cast<const float*>(nullptr), dense_shape(unit), statistics);
             break;
         case ConvKind::pointwise:
-            cpu::pointwise_forward(unit.y.data(), x, w, on_load, statistics, unit.rows(), unit.config.c_in,
-                                   unit.config.c_out);
+            on::pointwise_forward(device, unit.y.data<T>(), x, std::as_const(unit.w).data<T>(), on_load, statistics,
+                                  unit.rows(), unit.config.c_in, unit.config.c_out);
             break;
         case ConvKind::depthwise:
-            cpu::depthwise_forward(unit.y.data(), x, w, on_load, statistics, depthwise_shape(unit));
+            on::depthwise_forward(device, unit.y.data<T>(), x, std::as_const(unit.w).data(), on_load, statistics,
+                                  depthwise_shape(unit));
             break;
     }
 }
 
 // dw and, behind the activation of the unit before, dx.
-void convolve_backward(const UnitState& unit, float* dx, float* dw, const float* g, const GradientOnLoad& gradient,
-                       const float* x, const Normalize* on_load, const NormalizeBackward* before, const float* dx_add) {
-    const float* const w = unit.weight.value().data();
+template <class T>
+void convolve_backward(const UnitState& unit, T* dx, float* dw, const T* g, const GradientOnLoadT<T>& gradient,
+                       const T* x, const Normalize* on_load, const NormalizeBackward* before, const T* dx_add) {
+    const Device device = unit.y.device();
+    const GradientOnLoadT<T>* const on_gradient = &gradient;
     switch (unit.config.kind) {
         case ConvKind::dense:
-            cpu::conv_backward(dx, dw, nullptr, g, &gradient, x, w, dense_shape(unit));
+            on::conv_backward(device, dx, dw, static_cast<float*>(nullptr), g, on_gradient, x, unit.w.data<T>(),
+                              dense_shape(unit));
             break;
         case ConvKind::pointwise:
-            cpu::pointwise_backward(dx, dw, g, &gradient, x, on_load, before, dx_add, w, unit.rows(), unit.config.c_in,
-                                    unit.config.c_out);
+            on::pointwise_backward(device, dx, dw, g, on_gradient, x, on_load, before, dx_add, unit.w.data<T>(),
+                                   unit.rows(), unit.config.c_in, unit.config.c_out);
             break;
         case ConvKind::depthwise:
-            cpu::depthwise_backward(dx, dw, g, &gradient, x, on_load, before, w, depthwise_shape(unit));
+            on::depthwise_backward(device, dx, dw, g, on_gradient, x, on_load, before, unit.w.data(),
+                                   depthwise_shape(unit));
             break;
     }
 }
 
+template <class T>
 Tensor run_forward(ChainState& chain, const Tensor& x, std::span<ConvBn* const> units, const ForwardContext& context) {
-    const float* input = x.data();
+    const Device device = x.device();
+    const DType type = x.dtype();
+    const T* input = x.data<T>();
     Shape shape = x.shape();
     Normalize on_load{};
     const bool keep = context.training;
     for (std::size_t i = 0; i < units.size(); ++i) {
         ConvBn& layer = *units[i];
-        UnitState unit{layer.weight, layer.gamma, layer.beta, layer.config, shape, layer.output_shape(shape),
-                       {},           {},          {},         {},           {}};
         const Shape channels{layer.config.c_out};
-        unit.y = Tensor::empty(unit.out);
-        unit.scale = Tensor::empty(channels);
-        unit.shift = Tensor::empty(channels);
-        unit.inv_std = Tensor::empty(channels);
+        const auto per_channel = [&] { return Tensor::empty(channels, DType::f32, device); };
+        UnitState unit{.weight = layer.weight,
+                       .gamma = layer.gamma,
+                       .beta = layer.beta,
+                       .config = layer.config,
+                       .in = shape,
+                       .out = layer.output_shape(shape)};
+        const Tensor& weight = std::as_const(layer.weight).value();
+        unit.w = layer.config.kind == ConvKind::depthwise ? weight : cast(weight, type);
+        unit.y = Tensor::empty(unit.out, type, device);
+        unit.scale = per_channel();
+        unit.shift = per_channel();
+        unit.inv_std = per_channel();
         const Normalize* const before = i > 0 ? &on_load : nullptr;
         Tensor var = layer.norm.running_var;
         unit.mean = layer.norm.running_mean;
         if (context.training) {
-            unit.mean = Tensor::empty(channels);
-            var = Tensor::empty(channels);
+            unit.mean = per_channel();
+            var = per_channel();
             const BatchStatistics statistics{unit.mean.data(), var.data()};
-            convolve(unit, input, before, &statistics);
-            cpu::batchnorm_update_running(layer.norm.running_mean.data(), layer.norm.running_var.data(),
-                                          unit.mean.data(), var.data(), unit.rows(), layer.norm.momentum,
-                                          layer.config.c_out);
+            convolve<T>(unit, input, before, &statistics);
+            on::batchnorm_update_running(device, layer.norm.running_mean.data(), layer.norm.running_var.data(),
+                                         std::as_const(unit.mean).data(), std::as_const(var).data(), unit.rows(),
+                                         layer.norm.momentum, layer.config.c_out);
             layer.norm.running_mean.mark_changed();
             layer.norm.running_var.mark_changed();
         } else {
-            convolve(unit, input, before, nullptr);
+            convolve<T>(unit, input, before, nullptr);
         }
-        cpu::batchnorm_fold(unit.scale.data(), unit.shift.data(), unit.inv_std.data(),
-                            std::as_const(layer.gamma).value().data(), std::as_const(layer.beta).value().data(),
-                            std::as_const(unit.mean).data(), std::as_const(var).data(), layer.norm.eps,
-                            layer.config.c_out);
+        on::batchnorm_fold(device, unit.scale.data(), unit.shift.data(), unit.inv_std.data(),
+                           std::as_const(layer.gamma).value().data(), std::as_const(layer.beta).value().data(),
+                           std::as_const(unit.mean).data(), std::as_const(var).data(), layer.norm.eps,
+                           layer.config.c_out);
         if (!keep && i > 0) {
             chain.units.back().y = {};
         }
         chain.units.push_back(std::move(unit));
         const UnitState& last = chain.units.back();
-        input = last.y.data();
+        input = last.y.data<T>();
         shape = last.out;
         on_load = last.normalize();
     }
     const UnitState& last = chain.units.back();
     if (chain.pool) {
-        Tensor pooled = Tensor::empty({shape[0], shape[3]});
-        cpu::global_average_pool_forward(pooled.data(), last.y.data(), &on_load, static_cast<int>(shape[0]),
-                                         static_cast<int>(shape[1] * shape[2]), static_cast<int>(shape[3]));
+        Tensor pooled = Tensor::empty({shape[0], shape[3]}, type, device);
+        const Normalize* const normalize = &on_load;
+        on::global_average_pool_forward(device, pooled.data<T>(), last.y.data<T>(), normalize,
+                                        static_cast<int>(shape[0]), static_cast<int>(shape[1] * shape[2]),
+                                        static_cast<int>(shape[3]));
         return pooled;
     }
-    Tensor z = Tensor::empty(shape);
-    cpu::batchnorm_normalize(z.data(), last.y.data(), on_load, chain.residual ? x.data() : nullptr, last.rows(),
-                             last.config.c_out);
+    Tensor z = Tensor::empty(shape, type, device);
+    on::batchnorm_normalize(device, z.data<T>(), last.y.data<T>(), on_load, chain.residual ? x.data<T>() : nullptr,
+                            last.rows(), last.config.c_out);
     return z;
 }
 
+template <class T>
 void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, const Tensor& dout) {
+    const Device device = dout.device();
+    const DType type = dout.dtype();
+    const auto per_channel = [&](const UnitState& unit) {
+        return Tensor::empty({unit.config.c_out}, DType::f32, device);
+    };
     // The gradient of the last unit's z behind its activation, and its batchnorm's gradients.
     Tensor g, dgamma, dbeta;
     {
         const UnitState& last = chain.units.back();
-        const Shape channels{last.config.c_out};
-        dgamma = Tensor::empty(channels);
-        dbeta = Tensor::empty(channels);
+        dgamma = per_channel(last);
+        dbeta = per_channel(last);
         const NormalizeBackward before{last.mean.data(), last.inv_std.data(), dgamma.data(), dbeta.data()};
         const Normalize normalize = last.normalize();
         if (chain.pool) {
-            g = Tensor::empty(last.out);
-            cpu::global_average_pool_backward(g.data(), dout.data(), last.y.data(), &normalize, &before,
-                                              static_cast<int>(last.out[0]),
-                                              static_cast<int>(last.out[1] * last.out[2]), last.config.c_out);
+            g = Tensor::empty(last.out, type, device);
+            const Normalize* const on_load = &normalize;
+            const NormalizeBackward* const sums = &before;
+            on::global_average_pool_backward(device, g.data<T>(), dout.data<T>(), last.y.data<T>(), on_load, sums,
+                                             static_cast<int>(last.out[0]), static_cast<int>(last.out[1] * last.out[2]),
+                                             last.config.c_out);
         } else {
             const bool masked = last.config.act != Activation::identity;
-            g = masked ? Tensor::empty(last.out) : dout;
-            cpu::batchnorm_reduce(masked ? g.data() : nullptr, before, dout.data(), last.y.data(), normalize,
-                                  last.rows(), last.config.c_out);
+            g = masked ? Tensor::empty(last.out, type, device) : dout;
+            on::batchnorm_reduce(device, masked ? g.data<T>() : nullptr, before, dout.data<T>(), last.y.data<T>(),
+                                 normalize, last.rows(), last.config.c_out);
         }
     }
     for (std::size_t i = chain.units.size(); i-- > 0;) {
         UnitState& unit = chain.units[i];
-        const Shape channels{unit.config.c_out};
-        Tensor a = Tensor::empty(channels), b = Tensor::empty(channels), d = Tensor::empty(channels);
-        cpu::batchnorm_gradient_coefficients(a.data(), b.data(), d.data(), std::as_const(unit.gamma).value().data(),
-                                             unit.mean.data(), unit.inv_std.data(), dgamma.data(), dbeta.data(),
-                                             unit.rows(), unit.config.c_out);
+        Tensor a = per_channel(unit), b = per_channel(unit), d = per_channel(unit);
+        on::batchnorm_gradient_coefficients(
+            device, a.data(), b.data(), d.data(), std::as_const(unit.gamma).value().data(), unit.mean.data(),
+            unit.inv_std.data(), dgamma.data(), dbeta.data(), unit.rows(), unit.config.c_out);
         unit.gamma.accumulate(dgamma);
         unit.beta.accumulate(dbeta);
-        const GradientOnLoad gradient{unit.y.data(), a.data(), b.data(), d.data()};
-        Tensor dw = Tensor::empty(unit.weight.shape());
+        const GradientOnLoadT<T> gradient{std::as_const(unit.y).data<T>(), a.data(), b.data(), d.data()};
+        Tensor dw = Tensor::empty(unit.weight.shape(), DType::f32, device);
         if (i > 0) {
             const UnitState& producer = chain.units[i - 1];
-            const Shape producer_channels{producer.config.c_out};
-            Tensor next_g = Tensor::empty(unit.in);
-            dgamma = Tensor::empty(producer_channels);
-            dbeta = Tensor::empty(producer_channels);
+            Tensor next_g = Tensor::empty(unit.in, type, device);
+            dgamma = per_channel(producer);
+            dbeta = per_channel(producer);
             const NormalizeBackward before{producer.mean.data(), producer.inv_std.data(), dgamma.data(), dbeta.data()};
             const Normalize on_load = producer.normalize();
-            convolve_backward(unit, next_g.data(), dw.data(), g.data(), gradient, producer.y.data(), &on_load, &before,
-                              nullptr);
+            convolve_backward<T>(unit, next_g.data<T>(), dw.data(), std::as_const(g).data<T>(), gradient,
+                                 producer.y.data<T>(), &on_load, &before, nullptr);
             g = std::move(next_g);
         } else {
-            Tensor dx = x.requires_grad() ? Tensor::empty(unit.in) : Tensor();
-            const float* const shortcut =
-                chain.residual && unit.config.kind == ConvKind::pointwise ? dout.data() : nullptr;
-            convolve_backward(unit, dx ? dx.data() : nullptr, dw.data(), g.data(), gradient, saved_x.data(), nullptr,
-                              nullptr, shortcut);
+            Tensor dx = x.requires_grad() ? Tensor::empty(unit.in, type, device) : Tensor();
+            const T* const shortcut =
+                chain.residual && unit.config.kind == ConvKind::pointwise ? dout.data<T>() : nullptr;
+            convolve_backward<T>(unit, dx ? dx.data<T>() : nullptr, dw.data(), std::as_const(g).data<T>(), gradient,
+                                 saved_x.data<T>(), nullptr, nullptr, shortcut);
             if (dx) {
                 x.accumulate(dx);
                 if (chain.residual && shortcut == nullptr) {
@@ -260,7 +281,7 @@ Variable conv_chain(const Variable& x, std::span<ConvBn* const> units, bool resi
     chain->pool = pool;
     ForwardContext run = context;
     run.training = trains;
-    Tensor out = run_forward(*chain, x.value(), units, run);
+    Tensor out = by_type(x.value().dtype(), [&]<class T>() { return run_forward<T>(*chain, x.value(), units, run); });
     if (!trains) {
         return Variable(std::move(out));
     }
@@ -275,7 +296,7 @@ Variable conv_chain(const Variable& x, std::span<ConvBn* const> units, bool resi
         for (const Saved& tensor : saved) {
             tensor.get();
         }
-        run_backward(*chain, x, saved.front().get(), dout);
+        by_type(dout.dtype(), [&]<class T>() { run_backward<T>(*chain, x, saved.front().get(), dout); });
     });
 }
 

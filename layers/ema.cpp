@@ -29,9 +29,9 @@ void Ema::update() {
 
 void Ema::swap() {
     for (Pair& pair : pairs_) {
-        std::swap_ranges(pair.live.data(), pair.live.data() + pair.live.elements(), pair.average.data());
-        pair.live.mark_changed();
-        pair.average.mark_changed();
+        const Tensor live = pair.live.clone();
+        pair.live.copy_from(pair.average);
+        pair.average.copy_from(live);
     }
 }
 

@@ -39,6 +39,21 @@ std::int64_t Parts::parameter_count() const {
     return count;
 }
 
+Device Parts::device() const {
+    return parameters.empty() ? Device{} : parameters.front().variable.value().device();
+}
+
+void Parts::move_to(Device device) const {
+    for (const ParameterRef& parameter : parameters) {
+        Variable variable = parameter.variable;
+        variable.value().move_to(device);
+    }
+    for (const BufferRef& buffer : buffers) {
+        Tensor tensor = buffer.tensor;
+        tensor.move_to(device);
+    }
+}
+
 std::vector<std::int64_t> file_shape(const Shape& memory, WeightLayout layout) {
     switch (layout) {
         case WeightLayout::dense:
@@ -55,7 +70,8 @@ std::vector<std::int64_t> file_shape(const Shape& memory, WeightLayout layout) {
 
 std::vector<float> to_file_order(const Tensor& tensor, WeightLayout layout) {
     std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
-    const float* const memory = tensor.data();
+    const Tensor on_cpu = tensor.to(Device{});
+    const float* const memory = on_cpu.data();
     for_each_index(tensor.shape(), layout, [&](std::size_t m, std::size_t f) { values[f] = memory[m]; });
     return values;
 }
@@ -63,9 +79,10 @@ std::vector<float> to_file_order(const Tensor& tensor, WeightLayout layout) {
 void from_file_order(Tensor& tensor, std::span<const float> values, WeightLayout layout) {
     require(static_cast<std::int64_t>(values.size()) == tensor.elements(), "weights: {} values for a tensor {}",
             values.size(), to_string(tensor.shape()));
-    float* const memory = tensor.data();
+    Tensor ordered = Tensor::empty(tensor.shape());
+    float* const memory = ordered.data();
     for_each_index(tensor.shape(), layout, [&](std::size_t m, std::size_t f) { memory[m] = values[f]; });
-    tensor.mark_changed();
+    tensor.copy_from(ordered);
 }
 
 std::uint32_t name_hash(std::string_view name) {

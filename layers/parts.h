@@ -37,6 +37,10 @@ struct Parts {
     std::vector<BufferRef> buffers;
 
     std::int64_t parameter_count() const;
+    /// Where the parameters are; the CPU where there are none.
+    Device device() const;
+    /// Carries everything to a device, in place: whoever holds one of the tensors finds it there.
+    void move_to(Device device) const;
 };
 
 /// Sizes that a memory shape has in a file.

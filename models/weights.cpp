@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <set>
 #include <span>
+#include <utility>
 
 #include "kernels/error.h"
 
@@ -117,9 +118,12 @@ void save_weights(const std::filesystem::path& path, const Parts& parts, const E
         tensors.push_back({entry.name, FileDType::f32, file_shape(entry.tensor.shape(), entry.layout),
                            std::as_bytes(std::span(values.back()))});
     }
+    std::vector<Tensor> on_cpu;
+    on_cpu.reserve(extra.size());
     for (const BufferRef& buffer : extra) {
+        on_cpu.push_back(buffer.tensor.to(Device{}));
         tensors.push_back({buffer.name, FileDType::f32, file_shape(buffer.tensor.shape(), WeightLayout::same),
-                           std::as_bytes(buffer.tensor.values())});
+                           std::as_bytes(std::as_const(on_cpu.back()).values())});
     }
     write_safetensors(path, tensors, metadata);
 }

@@ -75,6 +75,7 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
         read(index, input.data());
         return input;
     });
+    const Device device = model.parts().device();
     Tensor images = Tensor::empty({batch, size, size, 3});
     for (std::int64_t begin = 0; begin < count; begin += batch) {
         const std::int64_t end = std::min(begin + batch, count);
@@ -83,8 +84,9 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
             const std::vector<float> input = inputs.next();
             std::copy(input.begin(), input.end(), images.data() + (i - begin) * pixels);
         }
-        const Variable output = model.forward(Variable(images.rows(0, end - begin)), ForwardContext{});
-        for (const float value : output.value().values()) {
+        const Variable output = model.forward(Variable(images.rows(0, end - begin).to(device)), ForwardContext{});
+        const Tensor values = output.value().to(Device{});
+        for (const float value : values.values()) {
             require(std::isfinite(value),
                     "the model's output for image {} is not a finite number; its weights are damaged, or training "
                     "diverged (try a lower --lr)",

@@ -1,0 +1,105 @@
+#pragma once
+
+#include "engine/cuda_device.h"
+#include "engine/dtype.h"
+#include "kernels/batchnorm.h"
+#include "kernels/conv.h"
+#include "kernels/depthwise.h"
+#include "kernels/elementwise.h"
+#include "kernels/error.h"
+#include "kernels/linear.h"
+#include "kernels/pointwise.h"
+#include "kernels/pool.h"
+#include "kernels/precision.h"
+#include "kernels/softmax_cross_entropy.h"
+
+/// One call for both devices: `on::add(device, z, a, b, n)` runs cpu::add or cuda::add on the device's stream. The
+/// kernels' own headers say what each does. A pair of device and type without a kernel (bf16 on the CPU) is an Error.
+
+namespace cutis {
+
+/// What fp32 matrix products on a GPU may do: with fp32 the tensor cores stay idle, with tf32 they round each input to
+/// 10 bits of fraction. The CPU always computes in fp32.
+MatrixPrecision matrix_precision();
+void set_matrix_precision(MatrixPrecision precision);
+
+/// call.operator()<T>() for the C++ type of an activation's dtype: float or BFloat16.
+template <class Call>
+decltype(auto) by_type(DType dtype, Call&& call) {
+    require(dtype == DType::f32 || dtype == DType::bf16, "activations are f32 or bf16, not {}", dtype_name(dtype));
+    return dtype == DType::bf16 ? call.template operator()<BFloat16>() : call.template operator()<float>();
+}
+
+namespace on {
+
+namespace detail {
+[[noreturn]] inline void no_kernel(const char* name, Device device) {
+    fail("{}: no kernel for this type of tensor on {}{}", name, to_string(device),
+         device.kind == DeviceKind::cpu ? "; bf16 needs --device cuda" : "");
+}
+}  // namespace detail
+
+#ifdef CUTIS_WITH_CUDA
+#define CUTIS_RUN_ON_CUDA(name, ...)                                             \
+    if (device.kind == DeviceKind::cuda) {                                       \
+        if constexpr (requires { cuda::name(args..., __VA_ARGS__ Stream{}); }) { \
+            cuda::name(args..., __VA_ARGS__ stream_of(device));                  \
+            return;                                                              \
+        }                                                                        \
+    }
+#else
+#define CUTIS_RUN_ON_CUDA(name, ...)
+#endif
+#define CUTIS_ON_DEVICE(name, ...)                            \
+    template <class... Args>                                  \
+    void name(Device device, Args... args) {                  \
+        CUTIS_RUN_ON_CUDA(name, __VA_ARGS__)                  \
+        if (device.kind == DeviceKind::cpu) {                 \
+            if constexpr (requires { cpu::name(args...); }) { \
+                cpu::name(args...);                           \
+                return;                                       \
+            }                                                 \
+        }                                                     \
+        detail::no_kernel(#name, device);                     \
+    }
+
+CUTIS_ON_DEVICE(fill)
+CUTIS_ON_DEVICE(add)
+CUTIS_ON_DEVICE(cast)
+CUTIS_ON_DEVICE(scale)
+CUTIS_ON_DEVICE(axpy)
+CUTIS_ON_DEVICE(activation_forward)
+CUTIS_ON_DEVICE(activation_backward)
+CUTIS_ON_DEVICE(batchnorm_statistics)
+CUTIS_ON_DEVICE(batchnorm_fold)
+CUTIS_ON_DEVICE(batchnorm_update_running)
+CUTIS_ON_DEVICE(batchnorm_normalize)
+CUTIS_ON_DEVICE(batchnorm_reduce)
+CUTIS_ON_DEVICE(batchnorm_gradient_coefficients)
+CUTIS_ON_DEVICE(batchnorm_apply_gradient)
+CUTIS_ON_DEVICE(depthwise_forward)
+CUTIS_ON_DEVICE(depthwise_backward)
+CUTIS_ON_DEVICE(global_average_pool_forward)
+CUTIS_ON_DEVICE(global_average_pool_backward)
+CUTIS_ON_DEVICE(max_pool_forward)
+CUTIS_ON_DEVICE(max_pool_backward)
+CUTIS_ON_DEVICE(average_pool_forward)
+CUTIS_ON_DEVICE(average_pool_backward)
+CUTIS_ON_DEVICE(softmax)
+CUTIS_ON_DEVICE(softmax_cross_entropy_forward)
+CUTIS_ON_DEVICE(softmax_cross_entropy_backward)
+// Matrix products: on a GPU with the precision that is set.
+#define CUTIS_COMMA ,
+CUTIS_ON_DEVICE(pointwise_forward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(pointwise_backward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(conv_forward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(conv_backward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(linear_forward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(linear_backward, matrix_precision() CUTIS_COMMA)
+
+#undef CUTIS_COMMA
+#undef CUTIS_ON_DEVICE
+#undef CUTIS_RUN_ON_CUDA
+
+}  // namespace on
+}  // namespace cutis
