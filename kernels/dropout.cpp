@@ -7,12 +7,18 @@
 // Some 15 integer operations a value for the mask, against 8 bytes: about even with memory, and what it saves is the
 // mask itself. Threads start at words of their own, so that the split changes nothing.
 
-namespace cutis::cpu {
+namespace cutis {
+
+void check_dropout(float probability) {
+    require(probability >= 0.0f && probability < 1.0f, "dropout: probability {} is not in [0, 1)", probability);
+}
+
+namespace cpu {
 namespace {
 
 void apply(float* out, const float* in, float probability, std::uint64_t seed, std::uint64_t step_offset,
            std::int64_t n) {
-    require(probability >= 0.0f && probability < 1.0f, "dropout: probability {} is not in [0, 1)", probability);
+    check_dropout(probability);
     const float factor = 1.0f / (1.0f - probability);
     parallel_for(n, 8192, [&](std::int64_t begin, std::int64_t end, int) {
         PhiloxStream words(seed, RandomPurpose::dropout, 0, step_offset);
@@ -35,4 +41,5 @@ void dropout_backward(float* dx, const float* dy, float probability, std::uint64
     apply(dx, dy, probability, seed, step_offset, n);
 }
 
-}  // namespace cutis::cpu
+}  // namespace cpu
+}  // namespace cutis

@@ -11,7 +11,9 @@
 // Bound by memory: 20 bytes a parameter for SGD with momentum, 24 for RMSprop with momentum, 28 for AdamW. Plain loops
 // that every compiler vectorises, at four lanes already faster than memory.
 
-namespace cutis::cpu {
+namespace cutis {
+namespace cpu {
+
 void sgd_step(float* w, float* momentum, const float* g, const SgdOptions& options, bool first_step, std::int64_t n,
               Stream) {
     const float lr = options.lr, decay = options.weight_decay, keep = first_step ? 0.0f : options.momentum;
@@ -116,4 +118,16 @@ double squared_norm(const float* x, std::int64_t n, Stream) {
     return total;
 }
 
-}  // namespace cutis::cpu
+}  // namespace cpu
+
+std::vector<cuda::TensorChunk> cuda::chunks_of(std::span<const std::int64_t> sizes) {
+    std::vector<TensorChunk> chunks;
+    for (std::size_t tensor = 0; tensor < sizes.size(); ++tensor) {
+        for (std::int64_t begin = 0; begin < sizes[tensor]; begin += kChunkValues) {
+            chunks.push_back({begin, static_cast<std::int32_t>(tensor)});
+        }
+    }
+    return chunks;
+}
+
+}  // namespace cutis

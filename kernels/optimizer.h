@@ -1,7 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
+#include <vector>
 
+#include "kernels/bfloat16.h"
+#include "kernels/step_state.h"
 #include "kernels/stream.h"
 
 /// One step of an optimiser over a flat parameter of n values with gradient g, as torch.optim defines it, fp32. State
@@ -61,4 +65,75 @@ void ema_update(float* average, const float* w, float decay, std::int64_t n, Str
 double squared_norm(const float* x, std::int64_t n, Stream stream = {});
 
 }  // namespace cpu
+
+/// On a GPU one call updates all parameters. What a call reads of them stands in tables in device memory, which the
+/// host makes once, so that a captured step can be replayed while learning rates and counts change.
+namespace cuda {
+
+/// One parameter; all pointers are to device memory, each on 16 bytes.
+struct OptimizerParameter {
+    float* weight = nullptr;
+    const float* gradient = nullptr;
+    float* first = nullptr;             ///< SGD's and RMSprop's momentum, AdamW's m; not read where momentum is 0
+    float* second = nullptr;            ///< RMSprop's and AdamW's v; not read by SGD
+    BFloat16* narrow_weight = nullptr;  ///< gets the new weight as bf16, for matrix products to read; null: not wanted
+    float* updates = nullptr;           ///< 1 value: the steps that the parameter has had, exact to 2^24; counted on
+    std::int64_t n = 0;
+    float lr = 1.0f;            ///< multiplies the options' lr
+    float weight_decay = 1.0f;  ///< multiplies the options' weight_decay; 0 for parameters that must not decay
+};
+
+/// What one block of threads works on: up to kChunkValues values of tensor number `tensor`, from value `begin` on.
+struct TensorChunk {
+    std::int64_t begin;
+    std::int32_t tensor;
+};
+inline constexpr std::int64_t kChunkValues = 4096;
+
+/// The chunks of tensors of these sizes, in order.
+std::vector<TensorChunk> chunks_of(std::span<const std::int64_t> sizes);
+
+/// All parameters of a step; both arrays are in device memory.
+struct OptimizerTable {
+    const OptimizerParameter* parameters = nullptr;
+    int parameter_count = 0;
+    const TensorChunk* chunks = nullptr;  ///< chunks_of the parameters' sizes
+    int chunk_count = 0;
+};
+
+/// In device memory: what every gradient is multiplied by when it is read, and the gradients' norm with it.
+struct GradientScale {
+    double norm = 0.0;    ///< of all gradients times the accumulated batches' factor, before clipping
+    float factor = 1.0f;  ///< NaN: the norm is not finite, and steps change nothing, neither weights nor counts
+};
+
+/// scale->norm = the L2 norm of factor * all gradients (fp64, always in one order); scale->factor = factor, times limit
+/// / (norm + 1e-6) where the norm exceeds the limit (torch.nn.utils.clip_grad_norm_).
+/// @param factor  1 / k where gradients are sums over k batches
+void gradient_scale(GradientScale* scale, const OptimizerTable& table, float factor, float limit, Stream stream);
+
+/// One step of every parameter, as cpu:: does it, with lr = options.lr * parameter's lr * state->lr_factor (a product
+/// in fp64) and each gradient times scale->factor. The first step and AdamW's step number are told by the parameters'
+/// own counts, which go up by one.
+/// @param state  in device memory, or null for lr_factor 1
+/// @param scale  in device memory, or null for 1
+void sgd_step(const OptimizerTable& table, const SgdOptions& options, const StepState* state,
+              const GradientScale* scale, Stream stream);
+void rmsprop_step(const OptimizerTable& table, const RmspropOptions& options, const StepState* state,
+                  const GradientScale* scale, Stream stream);
+void adamw_step(const OptimizerTable& table, const AdamwOptions& options, const StepState* state,
+                const GradientScale* scale, Stream stream);
+
+/// A tensor and its average; pointers to device memory, each on 16 bytes.
+struct AveragedTensor {
+    float* average = nullptr;
+    const float* w = nullptr;
+    std::int64_t n = 0;
+};
+
+/// average = decay * average + (1 - decay) * w for all tensors, decay = state->ema_decay. All arrays in device memory.
+void ema_update(const AveragedTensor* tensors, const TensorChunk* chunks, int chunk_count, const StepState* state,
+                Stream stream);
+
+}  // namespace cuda
 }  // namespace cutis

@@ -62,6 +62,10 @@ class PhiloxStream {
         }
         return block_[used_++];
     }
+    /// Words 4 * index to 4 * index + 3 of the stream, wherever it stands.
+    constexpr std::array<std::uint32_t, 4> block(std::uint32_t index) const {
+        return philox4x32(key_, {index, counter_[1], counter_[2], counter_[3]});
+    }
     /// Makes word `index` of the stream the next one, index < 2^34; words are counted from 0.
     constexpr void seek(std::uint64_t index) {
         counter_[0] = static_cast<std::uint32_t>(index / 4);

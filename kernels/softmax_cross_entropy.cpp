@@ -8,7 +8,19 @@
 // n x c is a batch's logits, a few kilobytes to megabytes: rows are taken one after the other, each in fp64, since exp
 // and log cost more than the precision does and the loss is the number that people compare.
 
-namespace cutis::cpu {
+namespace cutis {
+
+void check_cross_entropy(const CrossEntropyOptions& options, int n, int c) {
+    require(n >= 1 && c >= 1, "cross entropy: {} samples of {} classes; both are positive", n, c);
+    require(options.label_smoothing >= 0.0f && options.label_smoothing <= 1.0f,
+            "cross entropy: label smoothing {} is not in [0, 1]", options.label_smoothing);
+    require(options.focal_gamma >= 0.0f, "cross entropy: focal gamma {} is negative", options.focal_gamma);
+    require(options.label_smoothing == 0.0f || options.focal_gamma == 0.0f,
+            "cross entropy: label smoothing {} and focal gamma {} cannot be combined; set one of them to 0",
+            options.label_smoothing, options.focal_gamma);
+}
+
+namespace cpu {
 namespace {
 
 // log(sum of exp(z - largest)) and the largest z of a row.
@@ -22,16 +34,6 @@ LogSum log_sum_of(const float* logits, int c) {
         sum += std::exp(static_cast<double>(logits[j]) - largest);
     }
     return {largest, std::log(sum)};
-}
-
-void check(const CrossEntropyOptions& options, int n, int c) {
-    require(n >= 1 && c >= 1, "cross entropy: {} samples of {} classes; both are positive", n, c);
-    require(options.label_smoothing >= 0.0f && options.label_smoothing <= 1.0f,
-            "cross entropy: label smoothing {} is not in [0, 1]", options.label_smoothing);
-    require(options.focal_gamma >= 0.0f, "cross entropy: focal gamma {} is negative", options.focal_gamma);
-    require(options.label_smoothing == 0.0f || options.focal_gamma == 0.0f,
-            "cross entropy: label smoothing {} and focal gamma {} cannot be combined; set one of them to 0",
-            options.label_smoothing, options.focal_gamma);
 }
 
 double weight_of(const CrossEntropyOptions& options, int label) {
@@ -67,7 +69,7 @@ void softmax(float* probabilities, const float* logits, int n, int c, Stream) {
 void softmax_cross_entropy_forward(float* loss, float* losses, float* probabilities, const float* logits,
                                    const std::int32_t* labels, const CrossEntropyOptions& options, int n, int c,
                                    Stream) {
-    check(options, n, c);
+    check_cross_entropy(options, n, c);
     const double weight_sum = total_weight(labels, options, n, c);
     const double smoothing = static_cast<double>(options.label_smoothing),
                  gamma = static_cast<double>(options.focal_gamma);
@@ -102,7 +104,7 @@ void softmax_cross_entropy_forward(float* loss, float* losses, float* probabilit
 
 void softmax_cross_entropy_backward(float* dlogits, float scale, const float* probabilities, const std::int32_t* labels,
                                     const CrossEntropyOptions& options, int n, int c, Stream) {
-    check(options, n, c);
+    check_cross_entropy(options, n, c);
     const double factor = static_cast<double>(scale) / total_weight(labels, options, n, c);
     const double smoothing = static_cast<double>(options.label_smoothing),
                  gamma = static_cast<double>(options.focal_gamma);
@@ -130,4 +132,5 @@ void softmax_cross_entropy_backward(float* dlogits, float scale, const float* pr
     }
 }
 
-}  // namespace cutis::cpu
+}  // namespace cpu
+}  // namespace cutis

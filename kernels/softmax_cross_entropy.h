@@ -19,6 +19,9 @@ struct CrossEntropyOptions {
     float focal_gamma = 0.0f;              ///< >= 0; 0 is plain cross entropy
 };
 
+/// Throws Error where the options or the sizes have no meaning: an empty batch, no classes, a value out of its range.
+void check_cross_entropy(const CrossEntropyOptions& options, int n, int c);
+
 namespace cpu {
 
 /// probabilities[n x c] = softmax of each row; may be logits.
@@ -38,4 +41,29 @@ void softmax_cross_entropy_backward(float* dlogits, float scale, const float* pr
                                     const CrossEntropyOptions& options, int n, int c, Stream stream = {});
 
 }  // namespace cpu
+
+/// The same on a GPU, T fp32 or bf16; class weights, too, are in device memory. Exponentials and logarithms in fp32,
+/// sums over the batch in fp64. Nothing can be thrown about what is in device memory: where a label is outside 0..c-1
+/// or the labels' weights sum to 0, the loss and all gradients are NaN (and the losses of such samples).
+namespace cuda {
+
+template <class T>
+void softmax(float* probabilities, const T* logits, int n, int c, Stream stream);
+
+template <class T>
+void softmax_cross_entropy_forward(float* loss, float* losses, float* probabilities, const T* logits,
+                                   const std::int32_t* labels, const CrossEntropyOptions& options, int n, int c,
+                                   Stream stream);
+
+template <class T>
+void softmax_cross_entropy_backward(T* dlogits, float scale, const float* probabilities, const std::int32_t* labels,
+                                    const CrossEntropyOptions& options, int n, int c, Stream stream);
+
+/// With the gradient from above in device memory (1 value), where the host may not read it.
+template <class T>
+void softmax_cross_entropy_backward(T* dlogits, const float* scale, const float* probabilities,
+                                    const std::int32_t* labels, const CrossEntropyOptions& options, int n, int c,
+                                    Stream stream);
+
+}  // namespace cuda
 }  // namespace cutis

@@ -4,10 +4,14 @@
 #include <cmath>
 
 #include "kernels/dropout.h"
+#include "kernels/elementwise.h"
 #include "kernels/optimizer.h"
 #include "kernels/philox.h"
 #include "kernels/softmax_cross_entropy.h"
 #include "tests/kernels/op_cases.h"
+#ifdef CUTIS_WITH_CUDA
+#include "tests/support/device_values.h"
+#endif
 
 namespace cutis::testing {
 namespace {
@@ -27,16 +31,73 @@ OpCase dropout_case(std::int64_t n, float probability) {
     const bool power_of_two = probability == 0.0f || probability == 0.5f;
     return {.op = "dropout",
             .shape = fmt::format("percent{}_n{}", std::lround(probability * 100.0f), n),
-            .inputs = {{"x", n, -2, 2, true}},
-            .outputs = {{"y", n, 0, 0, false, 1, power_of_two}},
+            .inputs = {{.name = "x", .size = n, .differentiable = true, .activation = true}},
+            .outputs = {{.name = "y", .size = n, .exact = power_of_two, .activation = true}},
             .run = [=](const Inputs& in,
                        const Outputs& out) { cpu::dropout_forward(out[0], in[0], probability, kSeed, kStep, n); },
             .define = [=](const Arrays& in) { return Arrays{dropout(in[0], kept, static_cast<double>(probability))}; },
             .backward = [=](const Inputs&, const float* dy,
                             const Outputs& grad) { cpu::dropout_backward(grad[0], dy, probability, kSeed, kStep, n); },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::dropout_forward(out.get<T>(0), in.get<const T>(0), probability, kSeed, {nullptr, kStep}, n, {});
+            }),
+            .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays&, const T* dy, const DeviceArrays& grad) {
+                cuda::dropout_backward(grad.get<T>(0), dy, probability, kSeed, {nullptr, kStep}, n, {});
+            }),
             .linear = power_of_two,
             .flops = 2.0 * static_cast<double>(n)};
 }
+
+// Optimisers: three steps with one gradient, from a state as earlier steps leave it.
+constexpr int kSteps = 3;
+
+#ifdef CUTIS_WITH_CUDA
+// body(labels, class weights or null), both in device memory, and waits.
+template <class Body>
+void with_labels_on_gpu(const std::vector<std::int32_t>& labels, const std::vector<float>& weights, Body&& body) {
+    const DeviceValues<std::int32_t> device_labels(labels);
+    const DeviceValues<float> device_weights(weights);
+    body(device_labels.data(), weights.empty() ? nullptr : device_weights.data());
+    cuda::check(cudaDeviceSynchronize(), "cross entropy");
+}
+
+// The gradient from above is read on the device.
+template <class T>
+void cross_entropy_gradient_on_gpu(T* dlogits, const float* dloss, const T* logits, const std::int32_t* labels,
+                                   const CrossEntropyOptions& options, int n, int c) {
+    const DeviceValues<float> probabilities(
+        std::vector<float>(static_cast<std::size_t>(n) * static_cast<std::size_t>(c)));
+    const DeviceValues<float> loss(0.0f);
+    cuda::softmax_cross_entropy_forward(loss.data(), nullptr, probabilities.data(), logits, labels, options, n, c, {});
+    cuda::softmax_cross_entropy_backward(dlogits, dloss, static_cast<const float*>(probabilities.data()), labels,
+                                         options, n, c, {});
+    cuda::check(cudaDeviceSynchronize(), "cross entropy");
+}
+
+// kSteps calls of step(table) with one parameter that has had `updates` steps.
+template <class Step>
+void steps_on_gpu(cuda::OptimizerParameter parameter, int updates, Step&& step) {
+    const DeviceValues<float> count(static_cast<float>(updates));
+    parameter.updates = count.data();
+    const DeviceValues<cuda::OptimizerParameter> parameters(parameter);
+    const DeviceValues<cuda::TensorChunk> chunks(cuda::chunks_of(std::vector<std::int64_t>{parameter.n}));
+    const cuda::OptimizerTable table{parameters.data(), 1, chunks.data(), static_cast<int>(chunks.values().size())};
+    for (int i = 0; i < kSteps; ++i) {
+        step(table);
+    }
+    cuda::check(cudaDeviceSynchronize(), "optimizer");
+}
+
+// update(tensors, chunks, number of chunks, state) for one tensor.
+template <class Update>
+void average_on_gpu(const cuda::AveragedTensor& tensor, float decay, Update&& update) {
+    const DeviceValues<cuda::AveragedTensor> tensors(tensor);
+    const DeviceValues<cuda::TensorChunk> chunks(cuda::chunks_of(std::vector<std::int64_t>{tensor.n}));
+    const DeviceValues<StepState> state(StepState{.ema_decay = decay});
+    update(tensors.data(), chunks.data(), static_cast<int>(chunks.values().size()), state.data());
+    cuda::check(cudaDeviceSynchronize(), "average");
+}
+#endif
 
 struct LossVariant {
     const char* name;
@@ -58,37 +119,55 @@ OpCase cross_entropy_case(int n, int c, const LossVariant& variant) {
         return CrossEntropyOptions{w.empty() ? nullptr : w.data(), variant.smoothing, variant.gamma};
     };
     const std::int64_t size = std::int64_t{n} * c;
-    return {.op = fmt::format("cross_entropy_{}", variant.name),
-            .shape = fmt::format("n{}_c{}", n, c),
-            .inputs = {{"logits", size, -5, 5, true, c}},
-            .outputs = {{"loss", 1, 0, 0, false, n, false},
-                        {"losses", n, 0, 0, false, c, false},
-                        {"probabilities", size, 0, 0, false, c, false},
-                        {"softmax", size, 0, 0, false, c, false}},
-            .run =
-                [=](const Inputs& in, const Outputs& out) {
-                    cpu::softmax_cross_entropy_forward(out[0], out[1], out[2], in[0], labels.data(), options(weights),
-                                                       n, c);
-                    cpu::softmax(out[3], in[0], n, c);
-                },
-            .define =
-                [=](const Arrays& in) {
-                    const CrossEntropy result = cross_entropy(in[0], labels, options(weights), c);
-                    const Values p = softmax(in[0], c);
-                    return Arrays{{result.loss}, result.losses, p, p};
-                },
-            .backward =
-                [=](const Inputs& in, const float* dy, const Outputs& grad) {
-                    float loss = 0.0f;
-                    cpu::softmax_cross_entropy_forward(&loss, nullptr, grad[0], in[0], labels.data(), options(weights),
-                                                       n, c);
-                    cpu::softmax_cross_entropy_backward(grad[0], *dy, grad[0], labels.data(), options(weights), n, c);
-                },
-            .flops = 20.0 * static_cast<double>(size)};
+    return {
+        .op = fmt::format("cross_entropy_{}", variant.name),
+        .shape = fmt::format("n{}_c{}", n, c),
+        .inputs = {{.name = "logits",
+                    .size = size,
+                    .low = -5,
+                    .high = 5,
+                    .differentiable = true,
+                    .terms = c,
+                    .activation = true}},
+        .outputs = {{"loss", 1, 0, 0, false, n, false},
+                    {"losses", n, 0, 0, false, c, false},
+                    {"probabilities", size, 0, 0, false, c, false},
+                    {"softmax", size, 0, 0, false, c, false}},
+        .run =
+            [=](const Inputs& in, const Outputs& out) {
+                cpu::softmax_cross_entropy_forward(out[0], out[1], out[2], in[0], labels.data(), options(weights), n,
+                                                   c);
+                cpu::softmax(out[3], in[0], n, c);
+            },
+        .define =
+            [=](const Arrays& in) {
+                const CrossEntropy result = cross_entropy(in[0], labels, options(weights), c);
+                const Values p = softmax(in[0], c);
+                return Arrays{{result.loss}, result.losses, p, p};
+            },
+        .backward =
+            [=](const Inputs& in, const float* dy, const Outputs& grad) {
+                float loss = 0.0f;
+                cpu::softmax_cross_entropy_forward(&loss, nullptr, grad[0], in[0], labels.data(), options(weights), n,
+                                                   c);
+                cpu::softmax_cross_entropy_backward(grad[0], *dy, grad[0], labels.data(), options(weights), n, c);
+            },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            with_labels_on_gpu(labels, weights, [&](const std::int32_t* device_labels, const float* device_weights) {
+                const CrossEntropyOptions chosen{device_weights, variant.smoothing, variant.gamma};
+                cuda::softmax_cross_entropy_forward(out.get(0), out.get(1), out.get(2), in.get<const T>(0),
+                                                    device_labels, chosen, n, c, {});
+                cuda::softmax(out.get(3), in.get<const T>(0), n, c, {});
+            });
+        }),
+        .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays& in, const T* dy, const DeviceArrays& grad) {
+            with_labels_on_gpu(labels, weights, [&](const std::int32_t* device_labels, const float* device_weights) {
+                cross_entropy_gradient_on_gpu(grad.get<T>(0), reinterpret_cast<const float*>(dy), in.get<const T>(0),
+                                              device_labels, {device_weights, variant.smoothing, variant.gamma}, n, c);
+            });
+        }),
+        .flops = 20.0 * static_cast<double>(size)};
 }
-
-// Optimisers: three steps with one gradient, from a state as earlier steps leave it.
-constexpr int kSteps = 3;
 
 OpCase sgd_case(std::int64_t n, const char* variant, const SgdOptions& options) {
     return {.op = fmt::format("sgd_{}", variant),
@@ -112,6 +191,13 @@ OpCase sgd_case(std::int64_t n, const char* variant, const SgdOptions& options) 
                     }
                     return Arrays{w, options.momentum != 0.0f ? m : in[1]};
                 },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::scale(out.get(0), in.get<const float>(0), 1.0f, n, {});
+                cuda::scale(out.get(1), in.get<const float>(1), 1.0f, n, {});
+                steps_on_gpu(
+                    {.weight = out.get(0), .gradient = in.get(2), .first = out.get(1), .n = n}, 0,
+                    [&](const cuda::OptimizerTable& table) { cuda::sgd_step(table, options, nullptr, nullptr, {}); });
+            }),
             .flops = 6.0 * kSteps * static_cast<double>(n)};
 }
 
@@ -139,6 +225,14 @@ OpCase rmsprop_case(std::int64_t n, const char* variant, const RmspropOptions& o
                 }
                 return Arrays{w, v, options.momentum != 0.0f ? m : in[2]};
             },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            for (std::size_t i = 0; i < 3; ++i) {
+                cuda::scale(out.get(i), in.get<const float>(i), 1.0f, n, {});
+            }
+            steps_on_gpu(
+                {.weight = out.get(0), .gradient = in.get(3), .first = out.get(2), .second = out.get(1), .n = n}, 0,
+                [&](const cuda::OptimizerTable& table) { cuda::rmsprop_step(table, options, nullptr, nullptr, {}); });
+        }),
         .flops = 10.0 * kSteps * static_cast<double>(n)};
 }
 
@@ -166,6 +260,15 @@ OpCase adamw_case(std::int64_t n, int first_step) {
                 }
                 return Arrays{w, m, v};
             },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            for (std::size_t i = 0; i < 3; ++i) {
+                cuda::scale(out.get(i), in.get<const float>(i), 1.0f, n, {});
+            }
+            steps_on_gpu(
+                {.weight = out.get(0), .gradient = in.get(3), .first = out.get(1), .second = out.get(2), .n = n},
+                first_step - 1,
+                [&](const cuda::OptimizerTable& table) { cuda::adamw_step(table, kOptions, nullptr, nullptr, {}); });
+        }),
         .flops = 14.0 * kSteps * static_cast<double>(n),
         .magnitude = 8.0};
 }
@@ -189,6 +292,11 @@ OpCase ema_case(std::int64_t n) {
                     }
                     return Arrays{average};
                 },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::scale(out.get(0), in.get<const float>(0), 1.0f, n, {});
+                average_on_gpu({out.get(0), in.get<const float>(1), n}, kDecay,
+                               [](auto... arguments) { cuda::ema_update(arguments..., {}); });
+            }),
             .flops = 3.0 * static_cast<double>(n)};
 }
 
