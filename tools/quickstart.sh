@@ -35,8 +35,8 @@ elif [ -e "$run/checkpoint.safetensors" ]; then
 else
   # Fold 0 is the test, a tenth of the other folds picks the checkpoint.
   "$cutis" train --data "$data" --model mobilenet_v2 --init "$weights" --split-file "$sample/split.csv" --fold 0 \
-    --epochs 16 --batch-size 16 --optimizer adamw --lr 0.0005 --weight-decay 0.05 --warmup 16 --augment full --ema 0.98 \
-    --seed 1 --overwrite --out "$run"
+    --epochs 20 --batch-size 16 --optimizer adamw --lr 0.0005 --weight-decay 0.02 --warmup 20 --label-smoothing 0.1 \
+    --augment full --ema 0.98 --seed 1 --overwrite --out "$run"
 fi
 "$cutis" evaluate --run "$run" --data "$data" --split test
 "$cutis" report --run "$run"
