@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
 #include "kernels/activation.h"
 #include "kernels/stream.h"
@@ -14,7 +15,8 @@
 ///   coefficients a, b, d, so that dy = a * g + b * y + d, where g is dz behind the activation
 ///   apply        dy from g and y                        (the gradient's consumer can do it while it loads g)
 ///
-/// Every array `y`, `z`, `g` is rows x c, channels last (rows = n * h * w); per-channel arrays have length c. fp32.
+/// Every array `y`, `z`, `g` is rows x c, channels last (rows = n * h * w); per-channel arrays have length c and are
+/// fp32.
 
 namespace cutis {
 
@@ -40,8 +42,8 @@ struct NormalizeBackward {
     float* dbeta;
 };
 
-/// dy = a * g + b * y + d, batchnorm's input gradient from the masked gradient g, applied when g is loaded. T is the type
-/// that activations are stored in.
+/// dy = a * g + b * y + d, batchnorm's input gradient from the masked gradient g, applied when g is loaded. T is the
+/// type that activations are stored in.
 template <class T>
 struct GradientOnLoadT {
     const T* y;
@@ -84,4 +86,53 @@ void batchnorm_apply_gradient(float* dy, const float* dz, const GradientOnLoad& 
                               std::int64_t rows, int c, Stream stream = {});
 
 }  // namespace cpu
+
+/// The same on a GPU; T, the type of y, z, g and their gradients, is fp32 or bf16. Statistics and sums are fp32, joined
+/// from parts in an order that depends on rows and c alone.
+namespace cuda {
+
+template <class T>
+void batchnorm_statistics(float* mean, float* var, const T* y, std::int64_t rows, int c, Stream stream);
+
+void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gamma, const float* beta,
+                    const float* mean, const float* var, float eps, int c, Stream stream);
+
+void batchnorm_update_running(float* running_mean, float* running_var, const float* mean, const float* var,
+                              std::int64_t rows, float momentum, int c, Stream stream);
+
+template <class T>
+void batchnorm_normalize(T* z, const T* y, const Normalize& normalize, const std::type_identity_t<T>* residual,
+                         std::int64_t rows, int c, Stream stream);
+
+template <class T>
+void batchnorm_reduce(std::type_identity_t<T>* g, const NormalizeBackward& out, const T* dz, const T* y,
+                      const Normalize& normalize, std::int64_t rows, int c, Stream stream);
+
+void batchnorm_gradient_coefficients(float* a, float* b, float* d, const float* gamma, const float* mean,
+                                     const float* inv_std, const float* dgamma, const float* dbeta, std::int64_t rows,
+                                     int c, Stream stream);
+
+template <class T>
+void batchnorm_apply_gradient(T* dy, const T* dz, const GradientOnLoadT<T>& on_load, const Normalize* normalize,
+                              std::int64_t rows, int c, Stream stream);
+
+/// What a training step's forward pass keeps of one batchnorm; all of length c, all written.
+struct BatchnormSaved {
+    float *mean, *var;
+    float *scale, *shift, *inv_std;
+};
+
+/// Whether batchnorm_forward takes these sizes: all rows of a slice of channels stay in a block's shared memory (the
+/// last stages of a network; 96 KiB, two blocks to a multiprocessor).
+template <class T>
+bool batchnorm_forward_fits(std::int64_t rows, int c);
+
+/// statistics, fold and normalize in one kernel that reads y once: 2 accesses per value where the parts take 3.
+/// z = act(scale * y + shift) + residual; residual may be null, z may be y.
+template <class T>
+void batchnorm_forward(T* z, const BatchnormSaved& saved, const T* y, const float* gamma, const float* beta, float eps,
+                       Activation act, const std::type_identity_t<T>* residual, std::int64_t rows, int c,
+                       Stream stream);
+
+}  // namespace cuda
 }  // namespace cutis

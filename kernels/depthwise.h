@@ -22,9 +22,8 @@ void depthwise_forward(float* y, const float* x, const float* w, const Normalize
                        const BatchStatistics* statistics, const DepthwiseShape& shape, Stream stream = {});
 
 /// The gradients of depthwise_forward, both from one sweep over g and x.
-/// @param dx      n x h x w x c, or null; with on_load, the gradient behind on_load's activation (masked), and `before`
-/// gets
-///                that batchnorm's dgamma and dbeta
+/// @param dx      n x h x w x c, or null; with on_load and `before`, the gradient behind on_load's activation (masked), and
+///                `before` gets that batchnorm's dgamma and dbeta
 /// @param dw      9 x c, overwritten, or null
 /// @param g       n x p x q x c, the gradient of y or, with `gradient_on_load`, what dy = a * g + b * y + d is made of
 void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLoad* gradient_on_load, const float* x,
@@ -32,4 +31,20 @@ void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
                         const DepthwiseShape& shape, Stream stream = {});
 
 }  // namespace cpu
+
+/// The same on a GPU; activations and their gradients are T, fp32 or bf16, all else is fp32.
+namespace cuda {
+
+template <class T>
+void depthwise_forward(T* y, const T* x, const float* w, const Normalize* on_load, const BatchStatistics* statistics,
+                       const DepthwiseShape& shape, Stream stream);
+
+/// @param before needs dx
+template <class T>
+void depthwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
+                        const Normalize* on_load, const NormalizeBackward* before, const float* w,
+                        const DepthwiseShape& shape, Stream stream);
+
+}  // namespace cuda
+
 }  // namespace cutis

@@ -24,8 +24,15 @@ namespace cutis::cuda {
 
 /// x clamped; NaN stays NaN.
 __device__ __forceinline__ float clamped(float x, Clamp clamp) {
+#if defined(__CUDA_ARCH__)
+    float raised, result;  // one instruction each; fmaxf would take the number for NaN
+    asm("max.NaN.f32 %0, %1, %2;\n" : "=f"(raised) : "f"(x), "f"(clamp.lo));
+    asm("min.NaN.f32 %0, %1, %2;\n" : "=f"(result) : "f"(raised), "f"(clamp.hi));
+    return result;
+#else
     const float raised = x < clamp.lo ? clamp.lo : x;  // in this order NaN passes
     return raised > clamp.hi ? clamp.hi : raised;
+#endif
 }
 /// Whether an activation's gradient passes at x: strictly inside its clamp.
 __device__ __forceinline__ bool passes(float x, Clamp clamp) {

@@ -5,6 +5,9 @@
 
 #include "kernels/elementwise.h"
 #include "tests/kernels/op_cases.h"
+#ifdef CUTIS_WITH_CUDA
+#include "kernels/launch.h"
+#endif
 
 namespace cutis::testing {
 namespace {
@@ -41,14 +44,63 @@ struct Batchnorm {
     Normalize normalize;
 };
 
+#ifdef CUTIS_WITH_CUDA
+// The same on a GPU. Freed in stream order, behind the kernels that read it.
+struct CudaBatchnorm {
+    template <class T>
+    CudaBatchnorm(const T* y, const float* gamma, const float* beta, Activation act, std::int64_t rows, int c)
+        : values(std::int64_t{8} * c, {}), channels(c), normalize{at(2), at(3), act} {
+        cuda::batchnorm_statistics(at(0), at(1), y, rows, c, {});
+        cuda::batchnorm_fold(at(2), at(3), at(4), gamma, beta, at(0), at(1), kEps, c, {});
+    }
+    float* at(int i) const { return values.data() + i * channels; }
+    cuda::Scratch<float> values;
+    int channels;
+    Normalize normalize;
+};
+#endif
+
+template <class T>
+void cuda_batchnorm_forward([[maybe_unused]] const DeviceArrays& in, [[maybe_unused]] const DeviceArrays& out,
+                            [[maybe_unused]] Activation act, [[maybe_unused]] bool with_residual,
+                            [[maybe_unused]] std::int64_t rows, [[maybe_unused]] int c) {
+#ifdef CUTIS_WITH_CUDA
+    const CudaBatchnorm norm(in.get<const T>(0), in.get(1), in.get(2), act, rows, c);
+    cuda::batchnorm_normalize(out.get<T>(0), in.get<const T>(0), norm.normalize, with_residual ? in.get<T>(3) : nullptr,
+                              rows, c, {});
+#endif
+}
+
+template <class T>
+void cuda_batchnorm_backward([[maybe_unused]] const DeviceArrays& in, [[maybe_unused]] const T* dy,
+                             [[maybe_unused]] const DeviceArrays& grad, [[maybe_unused]] Activation act,
+                             [[maybe_unused]] bool with_residual, [[maybe_unused]] std::int64_t rows,
+                             [[maybe_unused]] int c) {
+#ifdef CUTIS_WITH_CUDA
+    const T* const y = in.get<const T>(0);
+    const CudaBatchnorm norm(y, in.get(1), in.get(2), act, rows, c);
+    cuda::batchnorm_reduce(nullptr, {norm.at(0), norm.at(4), grad.get(1), grad.get(2)}, dy, y, norm.normalize, rows, c,
+                           {});
+    cuda::batchnorm_gradient_coefficients(norm.at(5), norm.at(6), norm.at(7), in.get(1), norm.at(0), norm.at(4),
+                                          grad.get(1), grad.get(2), rows, c, {});
+    const GradientOnLoadT<T> on_load{y, norm.at(5), norm.at(6), norm.at(7)};
+    cuda::batchnorm_apply_gradient(grad.get<T>(0), dy, on_load, &norm.normalize, rows, c, {});
+    if (with_residual) {
+        cuda::scale(grad.get<T>(3), dy, 1.0f, rows * c, {});
+    }
+#endif
+}
+
 OpCase batchnorm_case(std::int64_t rows, int c, Activation act, bool with_residual) {
     // One row has no spread: 1 / sqrt(eps) multiplies whatever is left of its gradient.
     const double magnitude = rows == 1 ? 1.0 / std::sqrt(static_cast<double>(kEps)) : 4.0;
     OpCase op{
         .op = fmt::format("batchnorm_{}", name_of(act)),
         .shape = fmt::format("{}rows{}_c{}", with_residual ? "residual_" : "", rows, c),
-        .inputs = {{"y", rows * c, -2, 2, true, rows}, {"gamma", c, -4, 4, true, rows}, {"beta", c, 0, 6, true, rows}},
-        .outputs = {{"z", rows * c, 0, 0, false, 4 + statistics_terms(rows), false}},
+        .inputs = {{"y", rows * c, -2, 2, true, rows, true, true},
+                   {"gamma", c, -4, 4, true, rows},
+                   {"beta", c, 0, 6, true, rows}},
+        .outputs = {{"z", rows * c, 0, 0, false, 4 + statistics_terms(rows), false, true}},
         .run =
             [=](const Inputs& in, const Outputs& out) {
                 Batchnorm norm(in[0], in[1], in[2], act, rows, c);
@@ -72,10 +124,16 @@ OpCase batchnorm_case(std::int64_t rows, int c, Activation act, bool with_residu
                     std::copy_n(dy, rows * c, grad[3]);
                 }
             },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            cuda_batchnorm_forward<T>(in, out, act, with_residual, rows, c);
+        }),
+        .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays& in, const T* dy, const DeviceArrays& grad) {
+            cuda_batchnorm_backward<T>(in, dy, grad, act, with_residual, rows, c);
+        }),
         .flops = 12.0 * static_cast<double>(rows * c),
         .magnitude = magnitude};
     if (with_residual) {
-        op.inputs.push_back({"residual", rows * c, -2, 2, true});
+        op.inputs.push_back({"residual", rows * c, -2, 2, true, 1, true, true});
     }
     return op;
 }
@@ -84,7 +142,7 @@ OpCase statistics_case(std::int64_t rows, int c) {
     return {
         .op = "batchnorm_statistics",
         .shape = shape_of(rows, c),
-        .inputs = {{"y", rows * c}},
+        .inputs = {{.name = "y", .size = rows * c, .activation = true}},
         .outputs = {{"mean", c, 0, 0, false, 4 + statistics_terms(rows), false},
                     {"var", c, 0, 0, false, 4 + statistics_terms(rows), false}},
         .run = [=](const Inputs& in, const Outputs& out) { cpu::batchnorm_statistics(out[0], out[1], in[0], rows, c); },
@@ -93,19 +151,29 @@ OpCase statistics_case(std::int64_t rows, int c) {
                 const Moments m = moments(in[0], c);
                 return Arrays{m.mean, m.var};
             },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            cuda::batchnorm_statistics(out.get(0), out.get(1), in.get<const T>(0), rows, c, {});
+        }),
         .flops = 3.0 * static_cast<double>(rows * c)};
 }
 
 OpCase normalize_case(std::int64_t rows, int c, Activation act) {
     return {.op = fmt::format("batchnorm_normalize_{}", name_of(act)),
             .shape = shape_of(rows, c),
-            .inputs = {{"y", rows * c}, {"scale", c, -3, 3}, {"shift", c, 0, 6}, {"residual", rows * c}},
-            .outputs = {{"z", rows * c}},
+            .inputs = {{.name = "y", .size = rows * c, .activation = true},
+                       {"scale", c, -3, 3},
+                       {"shift", c, 0, 6},
+                       {.name = "residual", .size = rows * c, .activation = true}},
+            .outputs = {{.name = "z", .size = rows * c, .activation = true}},
             .run =
                 [=](const Inputs& in, const Outputs& out) {
                     cpu::batchnorm_normalize(out[0], in[0], {in[1], in[2], act}, in[3], rows, c);
                 },
             .define = [=](const Arrays& in) { return Arrays{add(normalize(in[0], in[1], in[2], act), in[3])}; },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::batchnorm_normalize(out.get<T>(0), in.get<const T>(0), {in.get(1), in.get(2), act},
+                                          in.get<const T>(3), rows, c, {});
+            }),
             .flops = 5.0 * static_cast<double>(rows * c)};
 }
 
@@ -113,13 +181,15 @@ OpCase normalize_case(std::int64_t rows, int c, Activation act) {
 OpCase reduce_case(std::int64_t rows, int c, Activation act) {
     return {.op = fmt::format("batchnorm_reduce_{}", name_of(act)),
             .shape = shape_of(rows, c),
-            .inputs = {{"dz", rows * c},
-                       {"y", rows * c},
+            .inputs = {{.name = "dz", .size = rows * c, .activation = true},
+                       {.name = "y", .size = rows * c, .activation = true},
                        {"scale", c, -3, 3},
                        {"shift", c, 0, 6},
                        {"mean", c},
                        {"inv_std", c, 1, 2}},
-            .outputs = {{"g", rows * c}, {"dgamma", c, 0, 0, false, rows}, {"dbeta", c, 0, 0, false, rows}},
+            .outputs = {{.name = "g", .size = rows * c, .activation = true},
+                        {"dgamma", c, 0, 0, false, rows},
+                        {"dbeta", c, 0, 0, false, rows}},
             .run =
                 [=](const Inputs& in, const Outputs& out) {
                     std::copy_n(in[0], rows * c, out[0]);
@@ -131,28 +201,44 @@ OpCase reduce_case(std::int64_t rows, int c, Activation act) {
                     const Values g = masked(in[0], in[1], in[2], in[3], act);
                     return Arrays{g, gamma_gradient(g, in[1], in[4], in[5]), column_sum(g, c)};
                 },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::scale(out.get<T>(0), in.get<const T>(0), 1.0f, rows * c, {});
+                cuda::batchnorm_reduce(out.get<T>(0), {in.get(4), in.get(5), out.get(1), out.get(2)},
+                                       out.get<const T>(0), in.get<const T>(1), {in.get(2), in.get(3), act}, rows, c,
+                                       {});
+            }),
             .flops = 7.0 * static_cast<double>(rows * c)};
 }
 
 OpCase apply_gradient_case(std::int64_t rows, int c, bool with_mask) {
-    return {
-        .op = fmt::format("batchnorm_apply_gradient{}", with_mask ? "_masked" : ""),
-        .shape = shape_of(rows, c),
-        .inputs =
-            {{"dz", rows * c}, {"y", rows * c}, {"a", c}, {"b", c}, {"d", c}, {"scale", c, -3, 3}, {"shift", c, 0, 6}},
-        .outputs = {{"dy", rows * c}},
-        .run =
-            [=](const Inputs& in, const Outputs& out) {
-                const Normalize normalize{in[5], in[6], Activation::relu6};
-                cpu::batchnorm_apply_gradient(out[0], in[0], {in[1], in[2], in[3], in[4]},
-                                              with_mask ? &normalize : nullptr, rows, c);
-            },
-        .define =
-            [=](const Arrays& in) {
-                const Values g = with_mask ? masked(in[0], in[1], in[5], in[6], Activation::relu6) : in[0];
-                return Arrays{gradient_on_load(g, in[1], in[2], in[3], in[4])};
-            },
-        .flops = 6.0 * static_cast<double>(rows * c)};
+    return {.op = fmt::format("batchnorm_apply_gradient{}", with_mask ? "_masked" : ""),
+            .shape = shape_of(rows, c),
+            .inputs = {{.name = "dz", .size = rows * c, .activation = true},
+                       {.name = "y", .size = rows * c, .activation = true},
+                       {"a", c},
+                       {"b", c},
+                       {"d", c},
+                       {"scale", c, -3, 3},
+                       {"shift", c, 0, 6}},
+            .outputs = {{.name = "dy", .size = rows * c, .activation = true}},
+            .run =
+                [=](const Inputs& in, const Outputs& out) {
+                    const Normalize normalize{in[5], in[6], Activation::relu6};
+                    cpu::batchnorm_apply_gradient(out[0], in[0], {in[1], in[2], in[3], in[4]},
+                                                  with_mask ? &normalize : nullptr, rows, c);
+                },
+            .define =
+                [=](const Arrays& in) {
+                    const Values g = with_mask ? masked(in[0], in[1], in[5], in[6], Activation::relu6) : in[0];
+                    return Arrays{gradient_on_load(g, in[1], in[2], in[3], in[4])};
+                },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                const Normalize normalize{in.get(5), in.get(6), Activation::relu6};
+                const GradientOnLoadT<T> on_load{in.get<const T>(1), in.get(2), in.get(3), in.get(4)};
+                cuda::batchnorm_apply_gradient(out.get<T>(0), in.get<const T>(0), on_load,
+                                               with_mask ? &normalize : nullptr, rows, c, {});
+            }),
+            .flops = 6.0 * static_cast<double>(rows * c)};
 }
 
 OpCase activation_case(std::int64_t n, Activation act) {
@@ -214,31 +300,31 @@ OpCase add_case(std::int64_t n) {
 
 OpCase scale_and_axpy_case(std::int64_t n) {
     constexpr float kFactor = 3.0f;
-    return {.op = "scale_axpy",
-            .shape = fmt::format("n{}", n),
-            .inputs = {{.name = "x", .size = n, .activation = true}, {.name = "y", .size = n, .activation = true}},
-            .outputs = {{.name = "scaled", .size = n, .activation = true},
-                        {.name = "sum", .size = n, .activation = true}},
-            .run =
-                [=](const Inputs& in, const Outputs& out) {
-                    cpu::scale(out[0], in[0], kFactor, n);
-                    std::copy_n(in[1], n, out[1]);
-                    cpu::axpy(out[1], kFactor, in[0], n);
-                },
-            .define =
-                [](const Arrays& in) {
-                    Values scaled = in[0];
-                    for (double& value : scaled) {
-                        value *= static_cast<double>(kFactor);
-                    }
-                    return Arrays{scaled, add(in[1], scaled)};
-                },
-            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
-                cuda::scale(out.get<T>(0), in.get<const T>(0), kFactor, n, {});
-                cuda::scale(out.get<T>(1), in.get<const T>(1), 1.0f, n, {});
-                cuda::axpy(out.get<T>(1), kFactor, in.get<const T>(0), n, {});
-            }),
-            .flops = 3.0 * static_cast<double>(n)};
+    return {
+        .op = "scale_axpy",
+        .shape = fmt::format("n{}", n),
+        .inputs = {{.name = "x", .size = n, .activation = true}, {.name = "y", .size = n, .activation = true}},
+        .outputs = {{.name = "scaled", .size = n, .activation = true}, {.name = "sum", .size = n, .activation = true}},
+        .run =
+            [=](const Inputs& in, const Outputs& out) {
+                cpu::scale(out[0], in[0], kFactor, n);
+                std::copy_n(in[1], n, out[1]);
+                cpu::axpy(out[1], kFactor, in[0], n);
+            },
+        .define =
+            [](const Arrays& in) {
+                Values scaled = in[0];
+                for (double& value : scaled) {
+                    value *= static_cast<double>(kFactor);
+                }
+                return Arrays{scaled, add(in[1], scaled)};
+            },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            cuda::scale(out.get<T>(0), in.get<const T>(0), kFactor, n, {});
+            cuda::scale(out.get<T>(1), in.get<const T>(1), 1.0f, n, {});
+            cuda::axpy(out.get<T>(1), kFactor, in.get<const T>(0), n, {});
+        }),
+        .flops = 3.0 * static_cast<double>(n)};
 }
 
 OpCase fill_case(std::int64_t n) {
