@@ -5,13 +5,14 @@
 
 namespace cutis {
 
-/// A bf16 value's bits (1+8+7, the upper half of an fp32 value); a type of its own so that it is not taken for an integer.
+/// A bf16 value's bits (1+8+7, the upper half of an fp32 value); a type of its own so that it is not taken for an
+/// integer.
 struct alignas(2) BFloat16 {
     std::uint16_t bits;
 };
 
-// Conversions on the CPU; kernels/vector.cuh has those of CUDA kernels. Widening is exact. Narrowing rounds to the nearest, ties
-// to even; what is too large becomes infinity; a NaN stays one (quiet, its upper payload kept).
+// Conversions on the CPU; kernels/vector.cuh has those of CUDA kernels. Widening is exact. Narrowing rounds to the
+// nearest, ties to even; what is too large becomes infinity; a NaN stays one (quiet, its upper payload kept).
 
 constexpr float bf16_to_f32(std::uint16_t bits) {
     return std::bit_cast<float>(std::uint32_t{bits} << 16);

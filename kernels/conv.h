@@ -1,6 +1,7 @@
 #pragma once
 
 #include "kernels/batchnorm.h"
+#include "kernels/precision.h"
 #include "kernels/stream.h"
 
 /// Dense and grouped two-dimensional convolution (cross-correlation, as everywhere in the field), NHWC, fp32, with the
@@ -36,4 +37,17 @@ void conv_backward(float* dx, float* dw, float* db, const float* g, const Gradie
                    const float* x, const float* w, const ConvShape& shape, Stream stream = {});
 
 }  // namespace cpu
+
+/// The same on a GPU. T, the type of activations and weights, is fp32 or bf16; bias, statistics, dw and db are fp32.
+namespace cuda {
+
+template <class T>
+void conv_forward(T* y, const T* x, const T* w, const float* bias, const ConvShape& shape,
+                  const BatchStatistics* statistics, MatrixPrecision precision, Stream stream);
+
+template <class T>
+void conv_backward(T* dx, float* dw, float* db, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
+                   const T* w, const ConvShape& shape, MatrixPrecision precision, Stream stream);
+
+}  // namespace cuda
 }  // namespace cutis

@@ -22,7 +22,8 @@ void depthwise_forward(float* y, const float* x, const float* w, const Normalize
                        const BatchStatistics* statistics, const DepthwiseShape& shape, Stream stream = {});
 
 /// The gradients of depthwise_forward, both from one sweep over g and x.
-/// @param dx      n x h x w x c, or null; with on_load and `before`, the gradient behind on_load's activation (masked), and
+/// @param dx      n x h x w x c, or null; with on_load and `before`, the gradient behind on_load's activation (masked),
+/// and
 ///                `before` gets that batchnorm's dgamma and dbeta
 /// @param dw      9 x c, overwritten, or null
 /// @param g       n x p x q x c, the gradient of y or, with `gradient_on_load`, what dy = a * g + b * y + d is made of

@@ -143,6 +143,8 @@ template void activation_forward(float*, const float*, Activation, std::int64_t,
 template void activation_forward(BFloat16*, const BFloat16*, Activation, std::int64_t, Stream);
 template void activation_backward(float*, const float*, const float*, Activation, std::int64_t, Stream);
 template void activation_backward(BFloat16*, const BFloat16*, const BFloat16*, Activation, std::int64_t, Stream);
+template void cast(float*, const float*, std::int64_t, Stream);
+template void cast(BFloat16*, const BFloat16*, std::int64_t, Stream);
 template void cast(BFloat16*, const float*, std::int64_t, Stream);
 template void cast(float*, const BFloat16*, std::int64_t, Stream);
 

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "kernels/precision.h"
 #include "kernels/stream.h"
 
 /// The fully connected layer, fp32: x is rows x c, w is k x c, y is rows x k.
@@ -17,3 +18,16 @@ void linear_backward(float* dx, float* dw, float* db, const float* dy, const flo
                      std::int64_t rows, int c, int k, Stream stream = {});
 
 }  // namespace cutis::cpu
+
+/// The same on a GPU, T fp32 or bf16; bias, dw and db are fp32. Multiplied as matrix_path() (cublaslt.h) says.
+namespace cutis::cuda {
+
+template <class T>
+void linear_forward(T* y, const T* x, const T* w, const float* bias, std::int64_t rows, int c, int k,
+                    MatrixPrecision precision, Stream stream);
+
+template <class T>
+void linear_backward(T* dx, float* dw, float* db, const T* dy, const T* x, const T* w, std::int64_t rows, int c, int k,
+                     MatrixPrecision precision, Stream stream);
+
+}  // namespace cutis::cuda

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/batchnorm.h"
+#include "kernels/precision.h"
 #include "kernels/stream.h"
 
 /// Pointwise (1x1) convolution, a GEMM in NHWC: y[rows x k] = x[rows x c] * w[k x c]^T, with the batchnorms around it
@@ -29,3 +30,19 @@ void pointwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
                         std::int64_t rows, int c, int k, Stream stream = {});
 
 }  // namespace cutis::cpu
+
+/// The same on a GPU. T, the type of activations and weights, is fp32 or bf16; parameters, statistics and dw are fp32.
+/// Sums are fp32; a normalised x and a differentiated g are rounded to T before they are multiplied. matrix_path()
+/// (cublaslt.h) chooses between the library's product with separate passes and our own with all passes joined on.
+namespace cutis::cuda {
+
+template <class T>
+void pointwise_forward(T* y, const T* x, const T* w, const Normalize* on_load, const BatchStatistics* statistics,
+                       std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream);
+
+template <class T>
+void pointwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
+                        const Normalize* on_load, const NormalizeBackward* before, const T* dx_add, const T* w,
+                        std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream);
+
+}  // namespace cutis::cuda

@@ -13,7 +13,34 @@
 // Pooling reads each value once (windows overlap in the cache) and is bound by memory: 4 bytes a value of x and y, 8
 // for max pooling's y with its index.
 
-namespace cutis::cpu {
+namespace cutis {
+
+void check_pool(const PoolShape& s) {
+    require(
+        s.n >= 0 && s.h >= 1 && s.w >= 1 && s.c >= 1 && s.window >= 1 && s.stride >= 1 && s.padding >= 0,
+        "pooling: n {} h {} w {} c {} window {} stride {} padding {}; sizes are positive and padding is not negative",
+        s.n, s.h, s.w, s.c, s.window, s.stride, s.padding);
+    require(s.padding <= s.window / 2, "pooling: padding {} is more than half the window {}", s.padding, s.window);
+    require(s.window <= s.h + 2 * s.padding && s.window <= s.w + 2 * s.padding,
+            "pooling: the window {} is larger than the image {}x{} with padding {}", s.window, s.h, s.w, s.padding);
+}
+
+void check_pool(const AdaptivePoolShape& s) {
+    require(s.n >= 0 && s.h >= 1 && s.w >= 1 && s.c >= 1 && s.p >= 1 && s.q >= 1,
+            "adaptive pooling: n {} h {} w {} c {} to {}x{}; sizes are positive", s.n, s.h, s.w, s.c, s.p, s.q);
+}
+
+void check_global_pool(int hw, int c) {
+    require(hw >= 1 && c >= 1, "global average pooling: {} pixels of {} channels; both are positive", hw, c);
+}
+
+void check_global_pool_backward(const Normalize* on_load, const NormalizeBackward* before, int hw, int c) {
+    check_global_pool(hw, c);
+    require((on_load != nullptr) == (before != nullptr),
+            "global average pooling: a gradient behind a normalisation needs both its forward and its backward part");
+}
+
+namespace cpu {
 namespace {
 
 enum Slot { kBlock, kSum, kGradient };
@@ -27,30 +54,11 @@ std::int64_t block_pixels(int c) {
     return std::clamp<std::int64_t>(8192 / std::max(c, 1), 4, 64);
 }
 
-void check(const PoolShape& s) {
-    require(
-        s.n >= 0 && s.h >= 1 && s.w >= 1 && s.c >= 1 && s.window >= 1 && s.stride >= 1 && s.padding >= 0,
-        "pooling: n {} h {} w {} c {} window {} stride {} padding {}; sizes are positive and padding is not negative",
-        s.n, s.h, s.w, s.c, s.window, s.stride, s.padding);
-    require(s.padding <= s.window / 2, "pooling: padding {} is more than half the window {}", s.padding, s.window);
-    require(s.window <= s.h + 2 * s.padding && s.window <= s.w + 2 * s.padding,
-            "pooling: the window {} is larger than the image {}x{} with padding {}", s.window, s.h, s.w, s.padding);
-}
-
-struct Span {
-    int begin, end;
-};
-// The part of output `at`'s window that lies inside 0..size.
-Span window_of(int at, int size, const PoolShape& s) {
-    const int first = at * s.stride - s.padding;
-    return {std::max(0, first), std::min(size, first + s.window)};
-}
-
-// body(output_row_offset, image, row, thread) for all output rows: what a forward pass shares out.
-template <class Body>
-void for_output_rows(const PoolShape& s, Body&& body) {
-    const int p = s.p();
-    const std::int64_t row_values = std::int64_t{s.q()} * s.c * s.window;
+// body(image, output_row) for all output rows: what a forward pass shares out. Shape is PoolShape or AdaptivePoolShape.
+template <class Shape, class Body>
+void for_output_rows(const Shape& s, Body&& body) {
+    const int p = s.rows().outputs;
+    const std::int64_t row_values = std::int64_t{s.h} * s.w * s.c / p + 1;
     parallel_for(std::int64_t{s.n} * p, std::max<std::int64_t>(1, kGrainValues / row_values),
                  [&](std::int64_t begin, std::int64_t end, int) {
                      for (std::int64_t row = begin; row < end; ++row) {
@@ -61,8 +69,8 @@ void for_output_rows(const PoolShape& s, Body&& body) {
 
 // body(image, first_channel, channels) for all images in slices of channels: what a backward pass shares out, since
 // windows overlap in the pixels that they add to.
-template <class Body>
-void for_channel_slices(const PoolShape& s, Body&& body) {
+template <class Shape, class Body>
+void for_channel_slices(const Shape& s, Body&& body) {
     constexpr int kSlice = 64;
     const std::int64_t slices = (s.c + kSlice - 1) / kSlice;
     const std::int64_t slice_values = std::int64_t{s.h} * s.w * std::min(s.c, kSlice);
@@ -75,10 +83,74 @@ void for_channel_slices(const PoolShape& s, Body&& body) {
                  });
 }
 
+// What the sum of a window is divided by.
+float area_of(const PoolShape& s, const Span&, const Span&) {
+    return static_cast<float>(s.window * s.window);
+}
+float area_of(const AdaptivePoolShape&, const Span& rows, const Span& columns) {
+    return static_cast<float>(rows.size() * columns.size());
+}
+
+template <class Shape>
+void average_forward(float* y, const float* x, const Shape& s) {
+    check_pool(s);
+    const auto& kernels = simd::row_kernels();
+    const auto row_axis = s.rows();
+    const auto column_axis = s.columns();
+    const int c = s.c, p = row_axis.outputs, q = column_axis.outputs;
+    for_output_rows(s, [&](std::int64_t image, int row) {
+        const float* const in = x + image * s.h * s.w * c;
+        const Span rows = row_axis.inputs_of(row);
+        for (int column = 0; column < q; ++column) {
+            float* const out = y + ((image * p + row) * q + column) * c;
+            const Span columns = column_axis.inputs_of(column);
+            std::fill_n(out, c, 0.0f);
+            for (int h = rows.begin; h < rows.end; ++h) {
+                kernels.column_sum(out, in + (std::int64_t{h} * s.w + columns.begin) * c, columns.size(), c);
+            }
+            const float area = area_of(s, rows, columns);
+            for (int j = 0; j < c; ++j) {
+                out[j] /= area;
+            }
+        }
+    });
+}
+
+template <class Shape>
+void average_backward(float* dx, const float* dy, const Shape& s) {
+    check_pool(s);
+    const std::int64_t pixels = std::int64_t{s.h} * s.w;
+    const auto row_axis = s.rows();
+    const auto column_axis = s.columns();
+    const int p = row_axis.outputs, q = column_axis.outputs;
+    for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
+        float* const out = dx + image * pixels * s.c + first;
+        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
+            std::fill_n(out + pixel * s.c, channels, 0.0f);
+        }
+        for (int row = 0; row < p; ++row) {
+            const Span rows = row_axis.inputs_of(row);
+            for (int column = 0; column < q; ++column) {
+                const Span columns = column_axis.inputs_of(column);
+                const float area = area_of(s, rows, columns);
+                const float* const __restrict gradient = dy + ((image * p + row) * q + column) * s.c + first;
+                for (int h = rows.begin; h < rows.end; ++h) {
+                    for (int w = columns.begin; w < columns.end; ++w) {
+                        float* const __restrict target = out + (std::int64_t{h} * s.w + w) * s.c;
+                        for (int j = 0; j < channels; ++j) {
+                            target[j] += gradient[j] / area;
+                        }
+                    }
+                }
+            }
+        }
+    });
+}
+
 }  // namespace
 
 void global_average_pool_forward(float* y, const float* x, const Normalize* on_load, int n, int hw, int c, Stream) {
-    require(hw >= 1 && c >= 1, "global average pooling: {} pixels of {} channels; both are positive", hw, c);
+    check_global_pool(hw, c);
     const auto& kernels = simd::row_kernels();
     const Clamp clamp = clamp_of(on_load != nullptr ? on_load->act : Activation::identity);
     const std::int64_t block = block_pixels(c), image = std::int64_t{hw} * c;
@@ -109,9 +181,7 @@ void global_average_pool_forward(float* y, const float* x, const Normalize* on_l
 
 void global_average_pool_backward(float* dx, const float* dy, const float* x, const Normalize* on_load,
                                   const NormalizeBackward* before, int n, int hw, int c, Stream) {
-    require(hw >= 1 && c >= 1, "global average pooling: {} pixels of {} channels; both are positive", hw, c);
-    require((on_load != nullptr) == (before != nullptr),
-            "global average pooling: a gradient behind a normalisation needs both its forward and its backward part");
+    check_global_pool_backward(on_load, before, hw, c);
     const auto& kernels = simd::row_kernels();
     const Clamp clamp = clamp_of(on_load != nullptr ? on_load->act : Activation::identity);
     const std::int64_t image = std::int64_t{hw} * c;
@@ -148,16 +218,16 @@ void global_average_pool_backward(float* dx, const float* dy, const float* x, co
 }
 
 void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const PoolShape& s, Stream) {
-    check(s);
+    check_pool(s);
     const int c = s.c, q = s.q();
     for_output_rows(s, [&](std::int64_t image, int row) {
         const float* const in = x + image * s.h * s.w * c;
-        const Span rows = window_of(row, s.h, s);
+        const Span rows = s.rows().inputs_of(row);
         for (int column = 0; column < q; ++column) {
             const std::int64_t at = ((image * s.p() + row) * q + column) * c;
             float* const __restrict out = y + at;
             std::int32_t* const __restrict chosen = argmax + at;
-            const Span columns = window_of(column, s.w, s);
+            const Span columns = s.columns().inputs_of(column);
             std::fill_n(out, c, -std::numeric_limits<float>::infinity());
             std::fill_n(chosen, c, rows.begin * s.w + columns.begin);  // where all values are -inf
             for (int h = rows.begin; h < rows.end; ++h) {
@@ -176,7 +246,7 @@ void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const Pool
 }
 
 void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& s, Stream) {
-    check(s);
+    check_pool(s);
     const std::int64_t outputs = std::int64_t{s.p()} * s.q(), pixels = std::int64_t{s.h} * s.w;
     for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
         float* const out = dx + image * pixels * s.c + first;
@@ -192,55 +262,21 @@ void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, c
     });
 }
 
-void average_pool_forward(float* y, const float* x, const PoolShape& s, Stream) {
-    check(s);
-    const auto& kernels = simd::row_kernels();
-    const int c = s.c, q = s.q();
-    const float area = static_cast<float>(s.window * s.window);
-    for_output_rows(s, [&](std::int64_t image, int row) {
-        const float* const in = x + image * s.h * s.w * c;
-        const Span rows = window_of(row, s.h, s);
-        for (int column = 0; column < q; ++column) {
-            float* const out = y + ((image * s.p() + row) * q + column) * c;
-            const Span columns = window_of(column, s.w, s);
-            std::fill_n(out, c, 0.0f);
-            for (int h = rows.begin; h < rows.end; ++h) {
-                kernels.column_sum(out, in + (std::int64_t{h} * s.w + columns.begin) * c, columns.end - columns.begin,
-                                   c);
-            }
-            for (int j = 0; j < c; ++j) {
-                out[j] /= area;
-            }
-        }
-    });
+void average_pool_forward(float* y, const float* x, const PoolShape& shape, Stream) {
+    average_forward(y, x, shape);
 }
 
-void average_pool_backward(float* dx, const float* dy, const PoolShape& s, Stream) {
-    check(s);
-    const std::int64_t pixels = std::int64_t{s.h} * s.w;
-    const int p = s.p(), q = s.q();
-    const float area = static_cast<float>(s.window * s.window);
-    for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
-        float* const out = dx + image * pixels * s.c + first;
-        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-            std::fill_n(out + pixel * s.c, channels, 0.0f);
-        }
-        for (int row = 0; row < p; ++row) {
-            const Span rows = window_of(row, s.h, s);
-            for (int column = 0; column < q; ++column) {
-                const Span columns = window_of(column, s.w, s);
-                const float* const __restrict gradient = dy + ((image * p + row) * q + column) * s.c + first;
-                for (int h = rows.begin; h < rows.end; ++h) {
-                    for (int w = columns.begin; w < columns.end; ++w) {
-                        float* const __restrict target = out + (std::int64_t{h} * s.w + w) * s.c;
-                        for (int j = 0; j < channels; ++j) {
-                            target[j] += gradient[j] / area;
-                        }
-                    }
-                }
-            }
-        }
-    });
+void average_pool_backward(float* dx, const float* dy, const PoolShape& shape, Stream) {
+    average_backward(dx, dy, shape);
 }
 
-}  // namespace cutis::cpu
+void adaptive_average_pool_forward(float* y, const float* x, const AdaptivePoolShape& shape, Stream) {
+    average_forward(y, x, shape);
+}
+
+void adaptive_average_pool_backward(float* dx, const float* dy, const AdaptivePoolShape& shape, Stream) {
+    average_backward(dx, dy, shape);
+}
+
+}  // namespace cpu
+}  // namespace cutis

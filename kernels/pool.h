@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/batchnorm.h"
+#include "kernels/pool_windows.h"
 #include "kernels/stream.h"
 
 /// Pooling, NHWC, fp32: the global average before a classifier (with the batchnorm before it joined on), and windows.
@@ -16,7 +17,25 @@ struct PoolShape {
     int window, stride, padding;
     int p() const { return (h + 2 * padding - window) / stride + 1; }
     int q() const { return (w + 2 * padding - window) / stride + 1; }
+    PoolAxis rows() const { return {h, p(), window, stride, padding}; }
+    PoolAxis columns() const { return {w, q(), window, stride, padding}; }
 };
+
+/// x: n x h x w x c; y: n x p x q x c, each of its values the mean of a window (see AdaptiveAxis). The output may be
+/// larger than the input.
+struct AdaptivePoolShape {
+    int n, h, w, c;
+    int p, q;
+    AdaptiveAxis rows() const { return {h, p}; }
+    AdaptiveAxis columns() const { return {w, q}; }
+};
+
+/// Throws Error where a shape makes no sense: a size that is not positive, a window larger than the image, ..
+void check_pool(const PoolShape& shape);
+void check_pool(const AdaptivePoolShape& shape);
+/// ... or where there are no pixels or channels, or only one part of a normalisation.
+void check_global_pool(int hw, int c);
+void check_global_pool_backward(const Normalize* on_load, const NormalizeBackward* before, int hw, int c);
 
 namespace cpu {
 
@@ -43,5 +62,42 @@ void average_pool_forward(float* y, const float* x, const PoolShape& shape, Stre
 /// dx = sum of dy / window^2 over the windows that hold the pixel.
 void average_pool_backward(float* dx, const float* dy, const PoolShape& shape, Stream stream = {});
 
+/// y = mean of each window.
+void adaptive_average_pool_forward(float* y, const float* x, const AdaptivePoolShape& shape, Stream stream = {});
+
+/// dx = sum over the windows that hold the pixel of dy / the window's size.
+void adaptive_average_pool_backward(float* dx, const float* dy, const AdaptivePoolShape& shape, Stream stream = {});
+
 }  // namespace cpu
+
+/// The same on a GPU, T fp32 or bf16: x, y and their gradients. Arrays of T start on 16 bytes. Sums in fp32, and equal
+/// bits when repeated.
+namespace cuda {
+
+template <class T>
+void global_average_pool_forward(T* y, const T* x, const Normalize* on_load, int n, int hw, int c, Stream stream);
+
+template <class T>
+void global_average_pool_backward(T* dx, const T* dy, const T* x, const Normalize* on_load,
+                                  const NormalizeBackward* before, int n, int hw, int c, Stream stream);
+
+template <class T>
+void max_pool_forward(T* y, std::int32_t* argmax, const T* x, const PoolShape& shape, Stream stream);
+
+template <class T>
+void max_pool_backward(T* dx, const T* dy, const std::int32_t* argmax, const PoolShape& shape, Stream stream);
+
+template <class T>
+void average_pool_forward(T* y, const T* x, const PoolShape& shape, Stream stream);
+
+template <class T>
+void average_pool_backward(T* dx, const T* dy, const PoolShape& shape, Stream stream);
+
+template <class T>
+void adaptive_average_pool_forward(T* y, const T* x, const AdaptivePoolShape& shape, Stream stream);
+
+template <class T>
+void adaptive_average_pool_backward(T* dx, const T* dy, const AdaptivePoolShape& shape, Stream stream);
+
+}  // namespace cuda
 }  // namespace cutis

@@ -34,7 +34,8 @@ struct Operand {
     std::int64_t terms = 1;
     /// Outputs: whether integer inputs make the kernel exact.
     bool exact = true;
-    /// Whether it is an activation (or a weight that a GEMM takes as one), which a GPU stores as bf16 in mixed precision.
+    /// Whether it is an activation (or a weight that a GEMM takes as one), which a GPU stores as bf16 in mixed
+    /// precision.
     bool activation = false;
     /// Inputs: whether it is a parameter, whose gradient is fp32 in any case.
     bool parameter = false;
@@ -54,9 +55,11 @@ struct DeviceArrays {
 
 /// A kernel of a GPU for one type of activations; the launches go to the default stream.
 using CudaForward = std::function<void(bool bf16, const DeviceArrays& in, const DeviceArrays& out)>;
-using CudaBackward = std::function<void(bool bf16, const DeviceArrays& in, const void* dy, const DeviceArrays& gradients)>;
+using CudaBackward =
+    std::function<void(bool bf16, const DeviceArrays& in, const void* dy, const DeviceArrays& gradients)>;
 
-/// Both from a lambda `[]<class T>(in, out)` or `[]<class T>(in, const T* dy, gradients)`; empty in a build without CUDA.
+/// Both from a lambda `[]<class T>(in, out)` or `[]<class T>(in, const T* dy, gradients)`; empty in a build without
+/// CUDA.
 template <class Call>
 CudaForward cuda_forward([[maybe_unused]] Call call) {
 #ifdef CUTIS_WITH_CUDA
@@ -89,8 +92,8 @@ struct OpCase {
     /// The gradients of the differentiable inputs, in their order, from the gradient of the first output. Empty where
     /// there is no gradient.
     std::function<void(const Inputs&, const float* dy, const Outputs&)> backward = {};
-    /// The same two on a GPU, where there is a kernel for it; gradients are those of the differentiable inputs, and of the
-    /// type of their input except that parameters' are fp32.
+    /// The same two on a GPU, where there is a kernel for it; gradients are those of the differentiable inputs, and of
+    /// the type of their input except that parameters' are fp32.
     CudaForward run_cuda = {};
     CudaBackward backward_cuda = {};
     /// The first output is linear in each differentiable input, and integers make the gradients exact.
@@ -111,7 +114,8 @@ inline std::int64_t statistics_terms(std::int64_t rows) {
 std::vector<OpCase> convolution_cases();    ///< dense, pointwise, depthwise, linear
 std::vector<OpCase> normalisation_cases();  ///< batchnorm, activations, elementwise
 std::vector<OpCase> pooling_cases();
-std::vector<OpCase> training_cases();  ///< dropout, cross entropy, optimisers
+std::vector<OpCase> training_cases();   ///< dropout, cross entropy, optimisers
+std::vector<OpCase> recurrent_cases();  ///< LSTM
 
 /// Fused convolutions whose wide tensor has more than 4 M values, for few tests: their definitions take long.
 std::vector<OpCase> large_cases();

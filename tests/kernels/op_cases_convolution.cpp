@@ -10,6 +10,7 @@ namespace {
 using namespace reference;
 
 constexpr Activation kAct = Activation::relu6;
+constexpr MatrixPrecision kPrecision = MatrixPrecision::fp32;
 
 double product(std::initializer_list<std::int64_t> factors) {
     double result = 1.0;
@@ -17,6 +18,16 @@ double product(std::initializer_list<std::int64_t> factors) {
         result *= static_cast<double>(factor);
     }
     return result;
+}
+
+// What a GPU stores as bf16 in mixed precision; a weight's gradient is fp32 in any case.
+Operand activation(Operand operand) {
+    operand.activation = true;
+    return operand;
+}
+Operand weight(Operand operand) {
+    operand.activation = operand.parameter = true;
+    return operand;
 }
 
 // ---- dense and grouped convolution
@@ -42,10 +53,10 @@ OpCase conv_case(const ConvShape& s) {
     const std::int64_t taps = size.w / s.k;
     return {.op = "conv",
             .shape = shape_of(s),
-            .inputs = {{"x", size.x, -2, 2, true, taps * s.k / s.c},
-                       {"w", size.w, -2, 2, true, size.rows},
+            .inputs = {activation({"x", size.x, -2, 2, true, taps * s.k / s.c}),
+                       weight({"w", size.w, -2, 2, true, size.rows}),
                        {"bias", s.k, -2, 2, true, size.rows}},
-            .outputs = {{"y", size.y, 0, 0, false, taps}},
+            .outputs = {activation({"y", size.y, 0, 0, false, taps})},
             .run = [s](const Inputs& in,
                        const Outputs& out) { cpu::conv_forward(out[0], in[0], in[1], in[2], s, nullptr); },
             .define = [s](const Arrays& in) { return Arrays{conv(in[0], in[1], in[2], s)}; },
@@ -53,6 +64,13 @@ OpCase conv_case(const ConvShape& s) {
                 [s](const Inputs& in, const float* dy, const Outputs& grad) {
                     cpu::conv_backward(grad[0], grad[1], grad[2], dy, nullptr, in[0], in[1], s);
                 },
+            .run_cuda = cuda_forward([s]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::conv_forward<T>(out.get<T>(0), in.get<T>(0), in.get<T>(1), in.get(2), s, nullptr, kPrecision, {});
+            }),
+            .backward_cuda = cuda_backward([s]<class T>(const DeviceArrays& in, const T* dy, const DeviceArrays& grad) {
+                cuda::conv_backward<T>(grad.get<T>(0), grad.get(1), grad.get(2), dy, nullptr, in.get<T>(0),
+                                       in.get<T>(1), s, kPrecision, {});
+            }),
             .linear = true,
             .flops = size.flops};
 }
@@ -62,8 +80,8 @@ OpCase conv_statistics_case(const ConvShape& s) {
     const std::int64_t taps = size.w / s.k;
     return {.op = "conv_statistics",
             .shape = shape_of(s),
-            .inputs = {{"x", size.x}, {"w", size.w}},
-            .outputs = {{"y", size.y, 0, 0, false, taps},
+            .inputs = {activation({"x", size.x}), activation({"w", size.w})},
+            .outputs = {activation({"y", size.y, 0, 0, false, taps}),
                         {"mean", s.k, 0, 0, false, taps + statistics_terms(size.rows), false},
                         {"var", s.k, 0, 0, false, taps + statistics_terms(size.rows), false}},
             .run =
@@ -77,6 +95,11 @@ OpCase conv_statistics_case(const ConvShape& s) {
                     const Moments m = moments(y, s.k);
                     return Arrays{y, m.mean, m.var};
                 },
+            .run_cuda = cuda_forward([s]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                const BatchStatistics statistics{out.get(1), out.get(2)};
+                cuda::conv_forward<T>(out.get<T>(0), in.get<T>(0), in.get<T>(1), nullptr, s, &statistics, kPrecision,
+                                      {});
+            }),
             .flops = size.flops};
 }
 
@@ -86,8 +109,14 @@ OpCase conv_gradient_on_load_case(const ConvShape& s) {
     const std::int64_t taps = size.w / s.k;
     return {.op = "conv_gradient_on_load",
             .shape = shape_of(s),
-            .inputs = {{"g", size.y}, {"y", size.y}, {"a", s.k}, {"b", s.k}, {"d", s.k}, {"x", size.x}, {"w", size.w}},
-            .outputs = {{"dx", size.x, 0, 0, false, taps * s.k / s.c},
+            .inputs = {activation({"g", size.y}),
+                       activation({"y", size.y}),
+                       {"a", s.k},
+                       {"b", s.k},
+                       {"d", s.k},
+                       activation({"x", size.x}),
+                       activation({"w", size.w})},
+            .outputs = {activation({"dx", size.x, 0, 0, false, taps * s.k / s.c}),
                         {"dw", size.w, 0, 0, false, size.rows},
                         {"db", s.k, 0, 0, false, size.rows}},
             .run =
@@ -101,6 +130,11 @@ OpCase conv_gradient_on_load_case(const ConvShape& s) {
                     return Arrays{conv_input_gradient(dy, in[6], s), conv_weight_gradient(dy, in[5], s),
                                   column_sum(dy, s.k)};
                 },
+            .run_cuda = cuda_forward([s]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                const GradientOnLoadT<T> on_load{in.get<T>(1), in.get(2), in.get(3), in.get(4)};
+                cuda::conv_backward<T>(out.get<T>(0), out.get(1), out.get(2), in.get<T>(0), &on_load, in.get<T>(5),
+                                       in.get<T>(6), s, kPrecision, {});
+            }),
             .flops = 2.0 * size.flops};
 }
 
@@ -109,13 +143,17 @@ OpCase conv_weight_gradient_case(const ConvShape& s) {
     const ConvSizes size(s);
     return {.op = "conv_weight_gradient",
             .shape = shape_of(s),
-            .inputs = {{"dy", size.y}, {"x", size.x}},
+            .inputs = {activation({"dy", size.y}), activation({"x", size.x})},
             .outputs = {{"dw", size.w, 0, 0, false, size.rows}},
             .run =
                 [s](const Inputs& in, const Outputs& out) {
                     cpu::conv_backward(nullptr, out[0], nullptr, in[0], nullptr, in[1], nullptr, s);
                 },
             .define = [s](const Arrays& in) { return Arrays{conv_weight_gradient(in[0], in[1], s)}; },
+            .run_cuda = cuda_forward([s]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::conv_backward<T>(nullptr, out.get(0), nullptr, in.get<T>(0), nullptr, in.get<T>(1), nullptr, s,
+                                       kPrecision, {});
+            }),
             .flops = size.flops};
 }
 
@@ -129,10 +167,10 @@ OpCase linear_case(std::int64_t rows, int c, int k) {
     const ConvShape s = linear_shape(rows, c, k);
     return {.op = "linear",
             .shape = shape_of(rows, c, k),
-            .inputs = {{"x", rows * c, -2, 2, true, k},
-                       {"w", std::int64_t{k} * c, -2, 2, true, rows},
+            .inputs = {activation({"x", rows * c, -2, 2, true, k}),
+                       weight({"w", std::int64_t{k} * c, -2, 2, true, rows}),
                        {"bias", k, -2, 2, true, rows}},
-            .outputs = {{"y", rows * k, 0, 0, false, c}},
+            .outputs = {activation({"y", rows * k, 0, 0, false, c})},
             .run = [=](const Inputs& in,
                        const Outputs& out) { cpu::linear_forward(out[0], in[0], in[1], in[2], rows, c, k); },
             .define = [s](const Arrays& in) { return Arrays{conv(in[0], in[1], in[2], s)}; },
@@ -140,6 +178,14 @@ OpCase linear_case(std::int64_t rows, int c, int k) {
                 [=](const Inputs& in, const float* dy, const Outputs& grad) {
                     cpu::linear_backward(grad[0], grad[1], grad[2], dy, in[0], in[1], rows, c, k);
                 },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::linear_forward<T>(out.get<T>(0), in.get<T>(0), in.get<T>(1), in.get(2), rows, c, k, kPrecision,
+                                        {});
+            }),
+            .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays& in, const T* dy, const DeviceArrays& grad) {
+                cuda::linear_backward<T>(grad.get<T>(0), grad.get(1), grad.get(2), dy, in.get<T>(0), in.get<T>(1), rows,
+                                         c, k, kPrecision, {});
+            }),
             .linear = true,
             .flops = 2.0 * product({rows, c, k})};
 }
@@ -151,8 +197,8 @@ OpCase pointwise_case(std::int64_t rows, int c, int k) {
     return {
         .op = "pointwise",
         .shape = shape_of(rows, c, k),
-        .inputs = {{"x", rows * c, -2, 2, true, k}, {"w", std::int64_t{k} * c, -2, 2, true, rows}},
-        .outputs = {{"y", rows * k, 0, 0, false, c}},
+        .inputs = {activation({"x", rows * c, -2, 2, true, k}), weight({"w", std::int64_t{k} * c, -2, 2, true, rows})},
+        .outputs = {activation({"y", rows * k, 0, 0, false, c})},
         .run = [=](const Inputs& in,
                    const Outputs& out) { cpu::pointwise_forward(out[0], in[0], in[1], nullptr, nullptr, rows, c, k); },
         .define = [s](const Arrays& in) { return Arrays{conv(in[0], in[1], {}, s)}; },
@@ -161,6 +207,14 @@ OpCase pointwise_case(std::int64_t rows, int c, int k) {
                 cpu::pointwise_backward(grad[0], grad[1], dy, nullptr, in[0], nullptr, nullptr, nullptr, in[1], rows, c,
                                         k);
             },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            cuda::pointwise_forward<T>(out.get<T>(0), in.get<T>(0), in.get<T>(1), nullptr, nullptr, rows, c, k,
+                                       kPrecision, {});
+        }),
+        .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays& in, const T* dy, const DeviceArrays& grad) {
+            cuda::pointwise_backward<T>(grad.get<T>(0), grad.get(1), dy, nullptr, in.get<T>(0), nullptr, nullptr,
+                                        nullptr, in.get<T>(1), rows, c, k, kPrecision, {});
+        }),
         .linear = true,
         .flops = 2.0 * product({rows, c, k})};
 }
@@ -170,11 +224,11 @@ OpCase pointwise_fused_case(std::int64_t rows, int c, int k) {
     const ConvShape s = linear_shape(rows, c, k);
     return {.op = "pointwise_fused",
             .shape = shape_of(rows, c, k),
-            .inputs = {{"x", rows * c, -2, 2, true, k},
-                       {"w", std::int64_t{k} * c, -2, 2, true, rows},
+            .inputs = {activation({"x", rows * c, -2, 2, true, k}),
+                       weight({"w", std::int64_t{k} * c, -2, 2, true, rows}),
                        {"scale", c, -3, 3, true, rows * k},
                        {"shift", c, 0, 6, true, rows * k}},
-            .outputs = {{"y", rows * k, 0, 0, false, c},
+            .outputs = {activation({"y", rows * k, 0, 0, false, c}),
                         {"mean", k, 0, 0, false, c + statistics_terms(rows), false},
                         {"var", k, 0, 0, false, c + statistics_terms(rows), false}},
             .run =
@@ -201,6 +255,12 @@ OpCase pointwise_fused_case(std::int64_t rows, int c, int k) {
                         grad[0][i] *= in[2][i % c];
                     }
                 },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                const Normalize on_load{in.get(2), in.get(3), kAct};
+                const BatchStatistics statistics{out.get(1), out.get(2)};
+                cuda::pointwise_forward<T>(out.get<T>(0), in.get<T>(0), in.get<T>(1), &on_load, &statistics, rows, c, k,
+                                           kPrecision, {});
+            }),
             .flops = 2.0 * product({rows, c, k})};
 }
 
@@ -208,18 +268,18 @@ OpCase pointwise_fused_backward_case(std::int64_t rows, int c, int k) {
     const ConvShape s = linear_shape(rows, c, k);
     return {.op = "pointwise_fused_backward",
             .shape = shape_of(rows, c, k),
-            .inputs = {{"g", rows * k},
-                       {"y", rows * k},
+            .inputs = {activation({"g", rows * k}),
+                       activation({"y", rows * k}),
                        {"a", k},
                        {"b", k},
                        {"d", k},
-                       {"x", rows * c},
+                       activation({"x", rows * c}),
                        {"scale", c, -3, 3},
                        {"shift", c, 0, 6},
                        {"mean", c},
                        {"inv_std", c, 1, 2},
-                       {"w", std::int64_t{k} * c}},
-            .outputs = {{"dx", rows * c, 0, 0, false, k},
+                       activation({"w", std::int64_t{k} * c})},
+            .outputs = {activation({"dx", rows * c, 0, 0, false, k}),
                         {"dw", std::int64_t{k} * c, 0, 0, false, rows},
                         {"dgamma", c, 0, 0, false, rows * k},
                         {"dbeta", c, 0, 0, false, rows * k}},
@@ -238,6 +298,13 @@ OpCase pointwise_fused_backward_case(std::int64_t rows, int c, int k) {
                     return Arrays{dx, conv_weight_gradient(dy, normalize(in[5], in[6], in[7], kAct), s),
                                   gamma_gradient(dx, in[5], in[8], in[9]), column_sum(dx, c)};
                 },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                const GradientOnLoadT<T> gradient{in.get<T>(1), in.get(2), in.get(3), in.get(4)};
+                const Normalize on_load{in.get(6), in.get(7), kAct};
+                const NormalizeBackward before{in.get(8), in.get(9), out.get(2), out.get(3)};
+                cuda::pointwise_backward<T>(out.get<T>(0), out.get(1), in.get<T>(0), &gradient, in.get<T>(5), &on_load,
+                                            &before, nullptr, in.get<T>(10), rows, c, k, kPrecision, {});
+            }),
             .flops = 4.0 * product({rows, c, k})};
 }
 
@@ -246,8 +313,9 @@ OpCase pointwise_added_backward_case(std::int64_t rows, int c, int k) {
     return {
         .op = "pointwise_added_backward",
         .shape = shape_of(rows, c, k),
-        .inputs = {{"dy", rows * k}, {"x", rows * c}, {"w", std::int64_t{k} * c}, {"dx_add", rows * c}},
-        .outputs = {{"dx", rows * c, 0, 0, false, k}, {"dw", std::int64_t{k} * c, 0, 0, false, rows}},
+        .inputs = {activation({"dy", rows * k}), activation({"x", rows * c}), activation({"w", std::int64_t{k} * c}),
+                   activation({"dx_add", rows * c})},
+        .outputs = {activation({"dx", rows * c, 0, 0, false, k}), {"dw", std::int64_t{k} * c, 0, 0, false, rows}},
         .run =
             [=](const Inputs& in, const Outputs& out) {
                 cpu::pointwise_backward(out[0], out[1], in[0], nullptr, in[1], nullptr, nullptr, in[3], in[2], rows, c,
@@ -257,6 +325,10 @@ OpCase pointwise_added_backward_case(std::int64_t rows, int c, int k) {
             [=](const Arrays& in) {
                 return Arrays{add(conv_input_gradient(in[0], in[2], s), in[3]), conv_weight_gradient(in[0], in[1], s)};
             },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            cuda::pointwise_backward<T>(out.get<T>(0), out.get(1), in.get<T>(0), nullptr, in.get<T>(1), nullptr,
+                                        nullptr, in.get<T>(3), in.get<T>(2), rows, c, k, kPrecision, {});
+        }),
         .flops = 4.0 * product({rows, c, k})};
 }
 
@@ -281,8 +353,8 @@ OpCase depthwise_case(const DepthwiseShape& s) {
     const DepthwiseSizes size(s);
     return {.op = "depthwise",
             .shape = shape_of(s),
-            .inputs = {{"x", size.x, -2, 2, true, 9}, {"w", size.w, -2, 2, true, size.rows}},
-            .outputs = {{"y", size.y, 0, 0, false, 9}},
+            .inputs = {activation({"x", size.x, -2, 2, true, 9}), {"w", size.w, -2, 2, true, size.rows}},
+            .outputs = {activation({"y", size.y, 0, 0, false, 9})},
             .run = [s](const Inputs& in,
                        const Outputs& out) { cpu::depthwise_forward(out[0], in[0], in[1], nullptr, nullptr, s); },
             .define = [s](const Arrays& in) { return Arrays{depthwise(in[0], in[1], s)}; },
@@ -290,6 +362,13 @@ OpCase depthwise_case(const DepthwiseShape& s) {
                 [s](const Inputs& in, const float* dy, const Outputs& grad) {
                     cpu::depthwise_backward(grad[0], grad[1], dy, nullptr, in[0], nullptr, nullptr, in[1], s);
                 },
+            .run_cuda = cuda_forward([s]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                cuda::depthwise_forward<T>(out.get<T>(0), in.get<T>(0), in.get(1), nullptr, nullptr, s, {});
+            }),
+            .backward_cuda = cuda_backward([s]<class T>(const DeviceArrays& in, const T* dy, const DeviceArrays& grad) {
+                cuda::depthwise_backward<T>(grad.get<T>(0), grad.get(1), dy, nullptr, in.get<T>(0), nullptr, nullptr,
+                                            in.get(1), s, {});
+            }),
             .linear = true,
             .flops = size.flops};
 }
@@ -298,11 +377,11 @@ OpCase depthwise_fused_case(const DepthwiseShape& s) {
     const DepthwiseSizes size(s);
     return {.op = "depthwise_fused",
             .shape = shape_of(s),
-            .inputs = {{"x", size.x, -2, 2, true, 9},
+            .inputs = {activation({"x", size.x, -2, 2, true, 9}),
                        {"w", size.w, -2, 2, true, size.rows},
                        {"scale", s.c, -3, 3, true, 9 * size.rows},
                        {"shift", s.c, 0, 6, true, 9 * size.rows}},
-            .outputs = {{"y", size.y, 0, 0, false, 9},
+            .outputs = {activation({"y", size.y, 0, 0, false, 9}),
                         {"mean", s.c, 0, 0, false, 9 + statistics_terms(size.rows), false},
                         {"var", s.c, 0, 0, false, 9 + statistics_terms(size.rows), false}},
             .run =
@@ -328,25 +407,31 @@ OpCase depthwise_fused_case(const DepthwiseShape& s) {
                         grad[0][i] *= in[2][i % s.c];
                     }
                 },
-            .flops = size.flops};
+            .run_cuda = cuda_forward([s]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                const Normalize on_load{in.get(2), in.get(3), kAct};
+                const BatchStatistics statistics{out.get(1), out.get(2)};
+                cuda::depthwise_forward<T>(out.get<T>(0), in.get<T>(0), in.get(1), &on_load, &statistics, s, {});
+            }),
+            .flops = size.flops,
+            .magnitude = 54.0};  // y, whose small variance is left of large values
 }
 
 OpCase depthwise_fused_backward_case(const DepthwiseShape& s) {
     const DepthwiseSizes size(s);
     return {.op = "depthwise_fused_backward",
             .shape = shape_of(s),
-            .inputs = {{"g", size.y},
-                       {"y", size.y},
+            .inputs = {activation({"g", size.y}),
+                       activation({"y", size.y}),
                        {"a", s.c},
                        {"b", s.c},
                        {"d", s.c},
-                       {"x", size.x},
+                       activation({"x", size.x}),
                        {"scale", s.c, -3, 3},
                        {"shift", s.c, 0, 6},
                        {"mean", s.c},
                        {"inv_std", s.c, 1, 2},
                        {"w", size.w}},
-            .outputs = {{"dx", size.x, 0, 0, false, 9},
+            .outputs = {activation({"dx", size.x, 0, 0, false, 9}),
                         {"dw", size.w, 0, 0, false, size.rows},
                         {"dgamma", s.c, 0, 0, false, 9 * size.rows},
                         {"dbeta", s.c, 0, 0, false, 9 * size.rows}},
@@ -364,6 +449,13 @@ OpCase depthwise_fused_backward_case(const DepthwiseShape& s) {
                     return Arrays{dx, depthwise_weight_gradient(dy, normalize(in[5], in[6], in[7], kAct), s),
                                   gamma_gradient(dx, in[5], in[8], in[9]), column_sum(dx, s.c)};
                 },
+            .run_cuda = cuda_forward([s]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                const GradientOnLoadT<T> gradient{in.get<T>(1), in.get(2), in.get(3), in.get(4)};
+                const Normalize on_load{in.get(6), in.get(7), kAct};
+                const NormalizeBackward before{in.get(8), in.get(9), out.get(2), out.get(3)};
+                cuda::depthwise_backward<T>(out.get<T>(0), out.get(1), in.get<T>(0), &gradient, in.get<T>(5), &on_load,
+                                            &before, in.get(10), s, {});
+            }),
             .flops = 2.0 * size.flops};
 }
 
@@ -408,7 +500,8 @@ std::vector<OpCase> convolution_cases() {
          {DepthwiseShape{1, 1, 1, 1, 1}, DepthwiseShape{2, 1, 1, 5, 2}, DepthwiseShape{1, 2, 3, 4, 2},
           DepthwiseShape{2, 5, 7, 17, 1}, DepthwiseShape{2, 5, 7, 17, 2}, DepthwiseShape{1, 6, 4, 32, 2},
           DepthwiseShape{3, 4, 1, 9, 1}, DepthwiseShape{1, 1, 6, 3, 2}, DepthwiseShape{4, 13, 11, 23, 1},
-          DepthwiseShape{4, 13, 12, 23, 2}, DepthwiseShape{1, 40, 9, 8, 1}}) {
+          DepthwiseShape{4, 13, 12, 23, 2}, DepthwiseShape{1, 40, 9, 8, 1}, DepthwiseShape{2, 9, 20, 72, 1},
+          DepthwiseShape{2, 20, 9, 72, 2}}) {
         cases.push_back(depthwise_case(s));
         cases.push_back(depthwise_fused_case(s));
         cases.push_back(depthwise_fused_backward_case(s));

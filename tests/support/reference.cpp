@@ -298,6 +298,36 @@ CrossEntropy cross_entropy(const Values& logits, const std::vector<std::int32_t>
     return result;
 }
 
+Lstm lstm(const Values& x, const Values& w_ih, const Values& w_hh, const Values& b, const Values& h0, const Values& c0,
+          const LstmShape& s) {
+    const std::size_t c = at(s.c), h = at(s.h), steps = at(s.t);
+    Lstm result{Values(at(s.n) * steps * h), Values(at(s.n) * steps * 4 * h), Values(at(s.n) * steps * h)};
+    for (std::size_t n = 0; n < at(s.n); ++n) {
+        const double *hidden = h0.data() + n * h, *cell = c0.data() + n * h;
+        for (std::size_t row = n * steps; row < (n + 1) * steps; ++row) {
+            double *const gates = result.gates.data() + row * 4 * h, *const y = result.y.data() + row * h;
+            double* const next = result.cells.data() + row * h;
+            for (std::size_t j = 0; j < 4 * h; ++j) {
+                double sum = b[j];
+                for (std::size_t k = 0; k < c; ++k) {
+                    sum += x[row * c + k] * w_ih[j * c + k];
+                }
+                for (std::size_t k = 0; k < h; ++k) {
+                    sum += hidden[k] * w_hh[j * h + k];
+                }
+                gates[j] = j / h == 2 ? std::tanh(sum) : 1.0 / (1.0 + std::exp(-sum));
+            }
+            for (std::size_t j = 0; j < h; ++j) {
+                next[j] = gates[h + j] * cell[j] + gates[j] * gates[2 * h + j];
+                y[j] = gates[3 * h + j] * std::tanh(next[j]);
+            }
+            hidden = y;
+            cell = next;
+        }
+    }
+    return result;
+}
+
 void sgd_step(Values& w, Values& first, const Values& g, const SgdOptions& options) {
     const double lr = static_cast<double>(options.lr), momentum = static_cast<double>(options.momentum);
     for (std::size_t i = 0; i < w.size(); ++i) {

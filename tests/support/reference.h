@@ -6,6 +6,7 @@
 #include "kernels/activation.h"
 #include "kernels/conv.h"
 #include "kernels/depthwise.h"
+#include "kernels/lstm.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool.h"
 #include "kernels/softmax_cross_entropy.h"
@@ -70,6 +71,13 @@ struct CrossEntropy {
 };
 CrossEntropy cross_entropy(const Values& logits, const std::vector<std::int32_t>& labels,
                            const CrossEntropyOptions& options, int c);
+
+/// Layouts and gate order as in kernels/lstm.h; b is b_ih + b_hh.
+struct Lstm {
+    Values y, gates, cells;
+};
+Lstm lstm(const Values& x, const Values& w_ih, const Values& w_hh, const Values& b, const Values& h0, const Values& c0,
+          const LstmShape& shape);
 
 // One step of an optimiser, in place. `first` is m (SGD, AdamW, RMSprop's momentum), `second` is v.
 void sgd_step(Values& w, Values& first, const Values& g, const SgdOptions& options);

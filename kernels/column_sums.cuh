@@ -1,0 +1,14 @@
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/batchnorm.h"
+
+namespace cutis::cuda {
+
+/// sum[c] = the sum of dy over its rows, a bias's gradient, with dy = g or, where on_load is given, a * g + b * y + d.
+/// g is rows x c; rows may be 0.
+template <class T>
+void sum_columns(float* sum, const T* g, const GradientOnLoadT<T>* on_load, std::int64_t rows, int c, Stream stream);
+
+}  // namespace cutis::cuda

@@ -1,0 +1,73 @@
+#include "kernels/linear.h"
+
+#include "kernels/column_sums.cuh"
+#include "kernels/cublaslt.h"
+#include "kernels/gemm.cuh"
+#include "kernels/matrix_checks.h"
+
+// The fully connected layer: three matrix products (gemm.cuh, cublaslt.h) and a sum over rows (column_sums.cu). Our own
+// product adds the bias as it stores y. For the library's, y starts as the bias, which the product is added to: 3
+// rather than 1 passes over y, sizeof(T) * rows * k bytes each.
+
+namespace cutis::cuda {
+namespace {
+
+constexpr int kThreads = 256;
+
+// Every row of y is the bias.
+template <class T>
+__global__ void __launch_bounds__(kThreads) repeat_bias_kernel(T* y, const float* bias, std::int64_t count, int k) {
+    const std::int64_t i = static_cast<std::int64_t>(blockIdx.x) * kThreads + threadIdx.x;
+    if (i < count) {
+        y[i] = from_float<T>(bias[i % k]);
+    }
+}
+
+}  // namespace
+
+template <class T>
+void linear_forward(T* y, const T* x, const T* w, const float* bias, std::int64_t rows, int c, int k,
+                    MatrixPrecision precision, Stream stream) {
+    check_product(rows, k, c);
+    if (matrix_path() == MatrixPath::own) {
+        matrix::gemm_with<T>(
+            Transpose::no, Transpose::yes, rows, k, c, x, c, w, c,
+            {.out = y, .ld = k, .out_is_float = sizeof(T) == 4, .aligned = matrix::in_chunks(y, k), .bias = bias}, true,
+            precision, stream);
+        return;
+    }
+    if (bias != nullptr) {
+        launch<repeat_bias_kernel<T>>({.grid = blocks_for(rows * k, kThreads), .block = kThreads}, stream, y, bias,
+                                      rows * k, k);
+    }
+    matmul(Transpose::no, Transpose::yes, rows, k, c, x, c, w, c, bias != nullptr, y, k, precision, stream);
+}
+
+template <class T>
+void linear_backward(T* dx, float* dw, float* db, const T* dy, const T* x, const T* w, std::int64_t rows, int c, int k,
+                     MatrixPrecision precision, Stream stream) {
+    check_product(rows, k, c);
+    const auto product = [&](auto... arguments) {
+        matrix_path() == MatrixPath::own ? gemm(arguments...) : matmul(arguments...);
+    };
+    if (dx != nullptr) {
+        product(Transpose::no, Transpose::no, rows, c, k, dy, k, w, c, false, dx, c, precision, stream);
+    }
+    if (dw != nullptr) {
+        product(Transpose::yes, Transpose::no, k, c, rows, dy, k, x, c, false, dw, c, precision, stream);
+    }
+    if (db != nullptr) {
+        sum_columns<T>(db, dy, nullptr, rows, k, stream);
+    }
+}
+
+template void linear_forward(float*, const float*, const float*, const float*, std::int64_t, int, int, MatrixPrecision,
+                             Stream);
+template void linear_forward(BFloat16*, const BFloat16*, const BFloat16*, const float*, std::int64_t, int, int,
+                             MatrixPrecision, Stream);
+template void linear_backward(float*, float*, float*, const float*, const float*, const float*, std::int64_t, int, int,
+                              MatrixPrecision, Stream);
+template void linear_backward(BFloat16*, float*, float*, const BFloat16*, const BFloat16*, const BFloat16*,
+                              std::int64_t, int, int, MatrixPrecision, Stream);
+
+}  // namespace cutis::cuda

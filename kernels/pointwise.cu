@@ -1,0 +1,163 @@
+#include "kernels/pointwise.h"
+
+#include "kernels/cublaslt.h"
+#include "kernels/elementwise.h"
+#include "kernels/gemm.cuh"
+#include "kernels/matrix_checks.h"
+
+// Pointwise convolution on two paths (cublaslt.h): the library's product between passes of its own kind, or everything
+// in the products of gemm.cuh. x is rows x c, y is rows x k, s = sizeof(T).
+//
+//   forward     on load          product           in the epilogue           bytes: s rows times
+//     own       x -> act(..)     z * w^T           y; mean, spread           c + k
+//     library   z stored         z * w^T           y; read again             (c + c) + (c + k) + k
+//
+//   backward    g, y -> dy       dy * w            mask by x, reduce; dx     (k + k) + (c + c)
+//     own       g, y -> dy; x -> z     dy^T * z    dw, in parts of the rows  (k + k) + c
+//     library   dy, z stored     dy * w, dy^T * z  dx; read again            3 k + 2 c + (k + c) + (k + c) + 3 c
+//
+// w, dw and the parts of dw are small beside them. FLOPs: 2 rows c k for each product; a normalised or differentiated
+// value costs two to four more, once per tile of columns. With c and k from 16 to 960 every product here is bound by
+// memory, so that the own path's gain is the quotient of the last column, if its products keep up with the memory.
+
+namespace cutis::cuda {
+namespace {
+
+using namespace matrix;
+
+template <class T>
+NormalizeOnLoad on_load_of(const Normalize* normalize) {
+    return normalize == nullptr ? NormalizeOnLoad{}
+                                : NormalizeOnLoad{normalize->scale, normalize->shift, clamp_of(normalize->act)};
+}
+template <class T>
+DifferentiateOnLoad<T> on_load_of(const GradientOnLoadT<T>* gradient) {
+    return gradient == nullptr ? DifferentiateOnLoad<T>{}
+                               : DifferentiateOnLoad<T>{gradient->y, gradient->a, gradient->b, gradient->d};
+}
+// A contiguous matrix.
+template <Storage kStorage, class OnLoad, class T>
+Operand<MatrixView<T>, OnLoad, kStorage> operand(const T* data, std::int64_t rows, int cols, const OnLoad& on_load) {
+    bool whole_chunks = in_chunks(data, cols);
+    if constexpr (OnLoad::kGiven) {
+        whole_chunks = whole_chunks && is_aligned(on_load);
+    }
+    return {{data, cols, static_cast<int>(rows), cols}, on_load, whole_chunks};
+}
+
+constexpr Storage kDepth = Storage::depth_contiguous, kWidth = Storage::width_contiguous;
+
+template <class T>
+void own_forward(T* y, const T* x, const T* w, const Normalize* on_load, const BatchStatistics* statistics,
+                 std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream) {
+    const Scratch<float> partials(statistics != nullptr ? std::int64_t{2} * tile_parts(rows) * k : 0, stream);
+    Epilogue<T> epilogue{.out = y, .ld = k, .out_is_float = sizeof(T) == 4, .aligned = in_chunks(y, k)};
+    if (statistics != nullptr) {
+        epilogue.sums = ColumnSums::statistics;
+        epilogue.partials = partials.data();
+    }
+    if (on_load == nullptr) {
+        gemm_with<T>(Transpose::no, Transpose::yes, rows, k, c, x, c, w, c, epilogue, statistics == nullptr, precision,
+                     stream);
+    } else {
+        for_tile<T>(precision, k, [&]<class Tile>() {
+            multiply<Tile>(operand<kDepth>(x, rows, c, on_load_of<T>(on_load)), operand<kDepth>(w, k, c, AsItIs{}),
+                           epilogue, static_cast<int>(rows), k, c, 1, false, stream);
+        });
+    }
+    if (statistics != nullptr) {
+        finish_tile_statistics(*statistics, partials.data(), rows, k, stream);
+    }
+}
+
+template <class T>
+void own_input_gradient(T* dx, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
+                        const Normalize* on_load, const NormalizeBackward* before, const T* dx_add, const T* w,
+                        std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream) {
+    const Scratch<float> partials(before != nullptr ? std::int64_t{2} * tile_parts(rows) * c : 0, stream);
+    Epilogue<T> epilogue{.out = dx,
+                         .ld = c,
+                         .out_is_float = sizeof(T) == 4,
+                         .aligned = in_chunks(dx, c) && in_chunks(before != nullptr ? x : dx_add, c),
+                         .add = dx_add};
+    if (before != nullptr) {
+        epilogue.sums = ColumnSums::gradients;
+        epilogue.partials = partials.data();
+        epilogue.x = x;
+        epilogue.scale = on_load->scale;
+        epilogue.shift = on_load->shift;
+        epilogue.mean = before->mean;
+        epilogue.clamp = clamp_of(on_load->act);
+    }
+    if (gradient_on_load == nullptr) {
+        gemm_with<T>(Transpose::no, Transpose::no, rows, c, k, g, k, w, c, epilogue, before == nullptr, precision,
+                     stream);
+    } else {
+        for_tile<T>(precision, c, [&]<class Tile>() {
+            multiply<Tile>(operand<kDepth>(g, rows, k, on_load_of<T>(gradient_on_load)),
+                           operand<kWidth>(w, k, c, AsItIs{}), epilogue, static_cast<int>(rows), c, k, 1, false,
+                           stream);
+        });
+    }
+    if (before != nullptr) {
+        finish_tile_gradients(*before, partials.data(), rows, c, stream);
+    }
+}
+
+template <class T>
+void own_weight_gradient(float* dw, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
+                         const Normalize* on_load, std::int64_t rows, int c, int k, MatrixPrecision precision,
+                         Stream stream) {
+    const Epilogue<T> epilogue{
+        .out = dw, .ld = c, .out_is_float = true, .aligned = in_chunks(dw, c) && c % kVector<T> == 0};
+    if (gradient_on_load == nullptr && on_load == nullptr) {
+        gemm_with<T>(Transpose::yes, Transpose::no, k, c, rows, g, k, x, c, epilogue, true, precision, stream);
+        return;
+    }
+    for_tile<T>(precision, c, [&]<class Tile>() {
+        multiply<Tile>(operand<kWidth>(g, rows, k, on_load_of<T>(gradient_on_load)),
+                       operand<kWidth>(x, rows, c, on_load_of<T>(on_load)), epilogue, k, c, static_cast<int>(rows), 1,
+                       true, stream);
+    });
+}
+
+}  // namespace
+
+template <class T>
+void pointwise_forward(T* y, const T* x, const T* w, const Normalize* on_load, const BatchStatistics* statistics,
+                       std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream) {
+    check_product(rows, k, c);
+    check_rule(statistics == nullptr || rows >= 1,
+               "pointwise convolution: statistics of no rows; at least one is needed");
+    own_forward(y, x, w, on_load, statistics, rows, c, k, precision, stream);
+}
+
+template <class T>
+void pointwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
+                        const Normalize* on_load, const NormalizeBackward* before, const T* dx_add, const T* w,
+                        std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream) {
+    check_product(rows, k, c);
+    check_rule(dx_add == nullptr || on_load == nullptr,
+               "pointwise convolution: a gradient can be added to dx only where x is loaded as it is");
+    check_rule(dx == nullptr || (before == nullptr) == (on_load == nullptr),
+               "pointwise convolution: dx behind a normalised x goes with batchnorm gradients, and only that");
+    if (dx != nullptr) {
+        own_input_gradient(dx, g, gradient_on_load, x, on_load, before, dx_add, w, rows, c, k, precision, stream);
+    }
+    if (dw != nullptr) {
+        own_weight_gradient(dw, g, gradient_on_load, x, on_load, rows, c, k, precision, stream);
+    }
+}
+
+template void pointwise_forward(float*, const float*, const float*, const Normalize*, const BatchStatistics*,
+                                std::int64_t, int, int, MatrixPrecision, Stream);
+template void pointwise_forward(BFloat16*, const BFloat16*, const BFloat16*, const Normalize*, const BatchStatistics*,
+                                std::int64_t, int, int, MatrixPrecision, Stream);
+template void pointwise_backward(float*, float*, const float*, const GradientOnLoadT<float>*, const float*,
+                                 const Normalize*, const NormalizeBackward*, const float*, const float*, std::int64_t,
+                                 int, int, MatrixPrecision, Stream);
+template void pointwise_backward(BFloat16*, float*, const BFloat16*, const GradientOnLoadT<BFloat16>*, const BFloat16*,
+                                 const Normalize*, const NormalizeBackward*, const BFloat16*, const BFloat16*,
+                                 std::int64_t, int, int, MatrixPrecision, Stream);
+
+}  // namespace cutis::cuda

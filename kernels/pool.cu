@@ -1,0 +1,488 @@
+#include "kernels/pool.h"
+
+#include "kernels/launch.h"
+#include "kernels/reduce.cuh"
+#include "kernels/vector.cuh"
+
+// Pooling over channels-last images. A thread owns N neighbouring channels (16 bytes) and walks over pixels, so that a
+// warp reads 512 contiguous bytes of a pixel and no thread needs another's values, except where pixels are summed by
+// several.
+//
+// Global average, a block of 32 x 8 threads for one image and 32 N channels:
+//
+//                  channels -->
+//   pixel 0    | x=0 x=1 .. x=31 |   y=0         each y sums every eighth pixel in registers,
+//   pixel 1    | x=0 x=1 .. x=31 |   y=1         then the eight sums meet in shared memory
+//   ..
+//   pixel 8    | x=0 x=1 .. x=31 |   y=0
+//
+//   Backward, the same block spreads dy / hw over the pixels of several images; joined to a batchnorm it masks by the
+//   activation and keeps both sums of its channels, which reduce.cu joins over the blocks.
+//
+// Windows, a thread for one output (forward) or one input pixel (backward) and N channels: windows overlap in the
+// cache. Backward passes gather: a pixel asks the windows that hold it, which follow each other, so that nothing is
+// added to a shared place and the order of a sum is fixed.
+//
+//   Bytes (values of x: n hw c or n h w c; of y: n c or n p q c), all read or written once but for overlaps that the
+//   first-level cache serves:
+//     global average       forward sizeof(T) (x + y)     backward sizeof(T) (y + x), with a batchnorm sizeof(T) (y + 2
+//     x) max                  forward sizeof(T) (x + y) + 4 y                  backward sizeof(T) (x + y) + 4 y
+//     average, adaptive    sizeof(T) (x + y) both ways
+//   FLOPs: one a value and window; with a batchnorm 2 forward and 7 backward a value.
+
+namespace cutis::cuda {
+namespace {
+
+constexpr int kLanes = 32, kRows = 8;  // of a block that sums pixels
+constexpr int kThreads = 256;          // of a block for windows
+
+// N where every pixel's channels are whole vectors, else 1.
+template <class T, class Call>
+void with_vector_width(int c, Call&& call) {
+    if (c % kVector<T> == 0) {
+        call.template operator()<kVector<T>>();
+    } else {
+        call.template operator()<1>();
+    }
+}
+
+// ---- global average
+
+// Adds the eight rows' values of each channel, in their order; row 0 gets the sums.
+template <int N>
+__device__ __forceinline__ void sum_over_rows(Floats<N>& sum, float (&of_rows)[kRows][kLanes * N]) {
+    const int x = static_cast<int>(threadIdx.x), y = static_cast<int>(threadIdx.y);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+        of_rows[y][k * kLanes + x] = sum[k];
+    }
+    __syncthreads();  // all rows' sums are there
+    if (y == 0) {
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+#pragma unroll
+            for (int row = 1; row < kRows; ++row) {
+                sum[k] += of_rows[row][k * kLanes + x];
+            }
+        }
+    }
+}
+
+struct GlobalShape {
+    int n, hw, c, slabs;  // a slab is the channels of a block
+};
+
+template <class T, int N, bool OnLoad>
+__global__ void __launch_bounds__(kLanes* kRows)
+    global_forward_kernel(T* y, const T* x, const float* scale, const float* shift, Clamp clamp, GlobalShape s) {
+    SIMT_SHARED(float, of_rows, [kRows][kLanes * N]);
+    const int image = static_cast<int>(blockIdx.x) / s.slabs, slab = static_cast<int>(blockIdx.x) % s.slabs;
+    const int channel = (slab * kLanes + static_cast<int>(threadIdx.x)) * N;
+    Floats<N> sum = splat<N>(0.0f);
+    if (channel < s.c) {
+        Floats<N> a = splat<N>(1.0f), b = splat<N>(0.0f);
+        if constexpr (OnLoad) {
+            a = load<N>(scale + channel);
+            b = load<N>(shift + channel);
+        }
+        const T* const in = x + static_cast<std::int64_t>(image) * s.hw * s.c + channel;
+#pragma unroll 4
+        for (int pixel = static_cast<int>(threadIdx.y); pixel < s.hw; pixel += kRows) {
+            const Floats<N> values = load<N>(in + static_cast<std::int64_t>(pixel) * s.c);
+#pragma unroll
+            for (int k = 0; k < N; ++k) {
+                sum[k] += OnLoad ? clamped(a[k] * values[k] + b[k], clamp) : values[k];
+            }
+        }
+    }
+    sum_over_rows<N>(sum, of_rows);
+    if (threadIdx.y == 0 && channel < s.c) {
+#pragma unroll
+        for (int k = 0; k < N; ++k) {
+            sum[k] /= static_cast<float>(s.hw);
+        }
+        store<N>(y + static_cast<std::int64_t>(image) * s.c + channel, sum);
+    }
+}
+
+struct GlobalBackwardArguments {
+    const float* scale;
+    const float* shift;
+    const float* mean;
+    float* partials;  // parts x 2 x c: sums of g, then of g * (x - mean)
+    Clamp clamp;
+    GlobalShape shape;
+    int images;  // of a part
+};
+
+template <class T, int N, bool OnLoad>
+__global__ void __launch_bounds__(kLanes* kRows)
+    global_backward_kernel(T* dx, const T* dy, const T* x, GlobalBackwardArguments arg) {
+    SIMT_SHARED(float, of_rows, [2][kRows][kLanes * N]);
+    [[maybe_unused]] constexpr int kUnroll = N > 1 ? 2 : 1;  // two 16-byte loads under way
+    const GlobalShape& s = arg.shape;
+    const int part = static_cast<int>(blockIdx.x) / s.slabs, slab = static_cast<int>(blockIdx.x) % s.slabs;
+    const int channel = (slab * kLanes + static_cast<int>(threadIdx.x)) * N;
+    const int begin = part * arg.images, end = min(begin + arg.images, s.n);
+    Floats<N> sum = splat<N>(0.0f), product = splat<N>(0.0f);
+    if (channel < s.c) {
+        Floats<N> a = splat<N>(0.0f), b = splat<N>(0.0f), center = splat<N>(0.0f);
+        if constexpr (OnLoad) {
+            a = load<N>(arg.scale + channel);
+            b = load<N>(arg.shift + channel);
+            center = load<N>(arg.mean + channel);
+        }
+        for (int image = begin; image < end; ++image) {
+            Floats<N> share = load<N>(dy + static_cast<std::int64_t>(image) * s.c + channel);
+#pragma unroll
+            for (int k = 0; k < N; ++k) {
+                share[k] = rounded<T>(share[k] / static_cast<float>(s.hw));  // the sums are of what is stored
+            }
+            const std::int64_t first = static_cast<std::int64_t>(image) * s.hw * s.c + channel;
+#pragma unroll kUnroll
+            for (int pixel = static_cast<int>(threadIdx.y); pixel < s.hw; pixel += kRows) {
+                const std::int64_t at = first + static_cast<std::int64_t>(pixel) * s.c;
+                Floats<N> g = share;
+                if constexpr (OnLoad) {
+                    const Floats<N> values = load<N>(x + at);
+#pragma unroll
+                    for (int k = 0; k < N; ++k) {
+                        g[k] = passes(a[k] * values[k] + b[k], arg.clamp) ? share[k] : 0.0f;
+                        sum[k] += g[k];
+                        product[k] += g[k] * (values[k] - center[k]);
+                    }
+                }
+                store<N>(dx + at, g);
+            }
+        }
+    }
+    if constexpr (OnLoad) {
+        sum_over_rows<N>(sum, of_rows[0]);
+        sum_over_rows<N>(product, of_rows[1]);
+        if (threadIdx.y == 0 && channel < s.c) {
+            float* const out = arg.partials + static_cast<std::int64_t>(part) * 2 * s.c + channel;
+            store<N>(out, sum);
+            store<N>(out + s.c, product);
+        }
+    }
+}
+
+int slabs_of(int c, int n) {
+    return static_cast<int>(blocks_for(c, kLanes * n));
+}
+
+// ---- windows
+
+// The n images' pixels as a grid: each image has blocks of its own, so that what a thread divides fits in 32 bits.
+struct WindowGrid {
+    unsigned blocks_per_image;
+    int vectors_per_pixel, vectors;  // of N channels; of an image
+};
+WindowGrid window_grid(std::int64_t pixels, int c, int n) {
+    const int vectors = static_cast<int>(pixels * (c / n));
+    return {blocks_for(vectors, kThreads), c / n, vectors};
+}
+
+// The calling thread's place.
+struct Place {
+    bool inside;
+    int channel, pixel;
+    std::int64_t image;
+};
+template <int N>
+__device__ __forceinline__ Place place_of(const WindowGrid& grid) {
+    const int vector = static_cast<int>(blockIdx.x % grid.blocks_per_image) * kThreads + static_cast<int>(threadIdx.x);
+    return {vector < grid.vectors, vector % grid.vectors_per_pixel * N, vector / grid.vectors_per_pixel,
+            static_cast<std::int64_t>(blockIdx.x / grid.blocks_per_image)};
+}
+
+template <int N>
+struct Indices {
+    std::int32_t v[N];
+};
+template <int N>
+__device__ __forceinline__ void store_indices(std::int32_t* p, const Indices<N>& indices) {
+    if constexpr (N % 4 == 0) {
+#pragma unroll
+        for (int k = 0; k < N; k += 4) {
+            *reinterpret_cast<int4*>(p + k) =
+                make_int4(indices.v[k], indices.v[k + 1], indices.v[k + 2], indices.v[k + 3]);
+        }
+    } else {
+        p[0] = indices.v[0];
+    }
+}
+template <int N>
+__device__ __forceinline__ Indices<N> load_indices(const std::int32_t* p) {
+    Indices<N> indices;
+    if constexpr (N % 4 == 0) {
+#pragma unroll
+        for (int k = 0; k < N; k += 4) {
+            const int4 part = *reinterpret_cast<const int4*>(p + k);
+            indices.v[k] = part.x;
+            indices.v[k + 1] = part.y;
+            indices.v[k + 2] = part.z;
+            indices.v[k + 3] = part.w;
+        }
+    } else {
+        indices.v[0] = p[0];
+    }
+    return indices;
+}
+
+// Two axes, PoolAxis or AdaptiveAxis.
+template <class Axis>
+struct Windows {
+    Axis rows, columns;
+    int c;
+};
+
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads)
+    max_forward_kernel(T* y, std::int32_t* argmax, const T* x, Windows<PoolAxis> s, WindowGrid grid) {
+    const Place place = place_of<N>(grid);
+    if (!place.inside) {
+        return;
+    }
+    const Span rows = s.rows.inputs_of(place.pixel / s.columns.outputs);
+    const Span columns = s.columns.inputs_of(place.pixel % s.columns.outputs);
+    const T* const in = x + place.image * s.rows.size * s.columns.size * s.c + place.channel;
+    Floats<N> largest = splat<N>(__uint_as_float(0xFF800000u));  // -inf
+    Indices<N> chosen;
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+        chosen.v[k] = rows.begin * s.columns.size + columns.begin;  // where all values are -inf
+    }
+    for (int h = rows.begin; h < rows.end; ++h) {
+        const int end = h * s.columns.size + columns.end;
+        for (int pixel = h * s.columns.size + columns.begin; pixel < end; ++pixel) {
+            const Floats<N> values = load<N>(in + static_cast<std::int64_t>(pixel) * s.c);
+#pragma unroll
+            for (int k = 0; k < N; ++k) {
+                const bool larger = !(values[k] <= largest[k]) && largest[k] == largest[k];  // the first NaN wins
+                largest[k] = larger ? values[k] : largest[k];
+                chosen.v[k] = larger ? pixel : chosen.v[k];
+            }
+        }
+    }
+    const std::int64_t at = (place.image * s.rows.outputs * s.columns.outputs + place.pixel) * s.c + place.channel;
+    store<N>(y + at, largest);
+    store_indices<N>(argmax + at, chosen);
+}
+
+template <class T, int N>
+__global__ void __launch_bounds__(kThreads)
+    max_backward_kernel(T* dx, const T* dy, const std::int32_t* argmax, Windows<PoolAxis> s, WindowGrid grid) {
+    const Place place = place_of<N>(grid);
+    if (!place.inside) {
+        return;
+    }
+    const Span rows = s.rows.outputs_of(place.pixel / s.columns.size);
+    const Span columns = s.columns.outputs_of(place.pixel % s.columns.size);
+    const std::int64_t first = place.image * s.rows.outputs * s.columns.outputs;
+    Floats<N> sum = splat<N>(0.0f);
+    for (int p = rows.begin; p < rows.end; ++p) {
+        for (int q = columns.begin; q < columns.end; ++q) {
+            const std::int64_t at = (first + p * s.columns.outputs + q) * s.c + place.channel;
+            const Indices<N> chosen = load_indices<N>(argmax + at);
+            const Floats<N> gradient = load<N>(dy + at);
+#pragma unroll
+            for (int k = 0; k < N; ++k) {
+                sum[k] += chosen.v[k] == place.pixel ? gradient[k] : 0.0f;
+            }
+        }
+    }
+    store<N>(dx + (place.image * s.rows.size * s.columns.size + place.pixel) * s.c + place.channel, sum);
+}
+
+// What a window's sum is divided by: padding counts.
+__device__ __forceinline__ float area_of(const Windows<PoolAxis>& s, const Span&, const Span&) {
+    return static_cast<float>(s.rows.window * s.columns.window);
+}
+__device__ __forceinline__ float area_of(const Windows<AdaptiveAxis>&, const Span& rows, const Span& columns) {
+    return static_cast<float>(rows.size() * columns.size());
+}
+
+template <class T, int N, class Axis>
+__global__ void __launch_bounds__(kThreads) average_forward_kernel(T* y, const T* x, Windows<Axis> s, WindowGrid grid) {
+    const Place place = place_of<N>(grid);
+    if (!place.inside) {
+        return;
+    }
+    const Span rows = s.rows.inputs_of(place.pixel / s.columns.outputs);
+    const Span columns = s.columns.inputs_of(place.pixel % s.columns.outputs);
+    const T* const in = x + place.image * s.rows.size * s.columns.size * s.c + place.channel;
+    Floats<N> sum = splat<N>(0.0f);
+    for (int h = rows.begin; h < rows.end; ++h) {
+        for (int w = columns.begin; w < columns.end; ++w) {
+            const Floats<N> values = load<N>(in + static_cast<std::int64_t>(h * s.columns.size + w) * s.c);
+#pragma unroll
+            for (int k = 0; k < N; ++k) {
+                sum[k] += values[k];
+            }
+        }
+    }
+    const float area = area_of(s, rows, columns);
+#pragma unroll
+    for (int k = 0; k < N; ++k) {
+        sum[k] /= area;
+    }
+    store<N>(y + (place.image * s.rows.outputs * s.columns.outputs + place.pixel) * s.c + place.channel, sum);
+}
+
+template <class T, int N, class Axis>
+__global__ void __launch_bounds__(kThreads)
+    average_backward_kernel(T* dx, const T* dy, Windows<Axis> s, WindowGrid grid) {
+    const Place place = place_of<N>(grid);
+    if (!place.inside) {
+        return;
+    }
+    const Span rows = s.rows.outputs_of(place.pixel / s.columns.size);
+    const Span columns = s.columns.outputs_of(place.pixel % s.columns.size);
+    const std::int64_t first = place.image * s.rows.outputs * s.columns.outputs;
+    Floats<N> sum = splat<N>(0.0f);
+    for (int p = rows.begin; p < rows.end; ++p) {
+        for (int q = columns.begin; q < columns.end; ++q) {
+            const Floats<N> gradient = load<N>(dy + (first + p * s.columns.outputs + q) * s.c + place.channel);
+            const float area = area_of(s, s.rows.inputs_of(p), s.columns.inputs_of(q));
+#pragma unroll
+            for (int k = 0; k < N; ++k) {
+                sum[k] += gradient[k] / area;
+            }
+        }
+    }
+    store<N>(dx + (place.image * s.rows.size * s.columns.size + place.pixel) * s.c + place.channel, sum);
+}
+
+template <class Shape>
+auto windows_of(const Shape& s) {
+    return Windows<decltype(s.rows())>{s.rows(), s.columns(), s.c};
+}
+
+template <class T, class Shape>
+void average_forward(T* y, const T* x, const Shape& s, Stream stream) {
+    check_pool(s);
+    const auto windows = windows_of(s);
+    with_vector_width<T>(s.c, [&]<int N>() {
+        const WindowGrid grid = window_grid(std::int64_t{windows.rows.outputs} * windows.columns.outputs, s.c, N);
+        launch<average_forward_kernel<T, N, decltype(s.rows())>>(
+            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, y, x, windows,
+            grid);
+    });
+}
+
+template <class T, class Shape>
+void average_backward(T* dx, const T* dy, const Shape& s, Stream stream) {
+    check_pool(s);
+    const auto windows = windows_of(s);
+    with_vector_width<T>(s.c, [&]<int N>() {
+        const WindowGrid grid = window_grid(std::int64_t{s.h} * s.w, s.c, N);
+        launch<average_backward_kernel<T, N, decltype(s.rows())>>(
+            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, dx, dy, windows,
+            grid);
+    });
+}
+
+}  // namespace
+
+template <class T>
+void global_average_pool_forward(T* y, const T* x, const Normalize* on_load, int n, int hw, int c, Stream stream) {
+    check_global_pool(hw, c);
+    with_vector_width<T>(c, [&]<int N>() {
+        const GlobalShape shape{n, hw, c, slabs_of(c, N)};
+        const simt::LaunchShape grid{.grid = static_cast<unsigned>(n * shape.slabs), .block = {kLanes, kRows}};
+        if (on_load != nullptr) {
+            launch<global_forward_kernel<T, N, true>>(grid, stream, y, x, on_load->scale, on_load->shift,
+                                                      clamp_of(on_load->act), shape);
+        } else {
+            const float* const none = nullptr;
+            launch<global_forward_kernel<T, N, false>>(grid, stream, y, x, none, none, Clamp{}, shape);
+        }
+    });
+}
+
+template <class T>
+void global_average_pool_backward(T* dx, const T* dy, const T* x, const Normalize* on_load,
+                                  const NormalizeBackward* before, int n, int hw, int c, Stream stream) {
+    check_global_pool_backward(on_load, before, hw, c);
+    with_vector_width<T>(c, [&]<int N>() {
+        GlobalBackwardArguments arguments{};
+        arguments.shape = {n, hw, c, slabs_of(c, N)};
+        // About eight blocks a multiprocessor: more than run at once, so that none is idle for long.
+        const int wanted = 8 * multiprocessors() / arguments.shape.slabs;
+        arguments.images = n / (wanted > 0 ? wanted : 1) + 1;
+        const int parts = (n + arguments.images - 1) / arguments.images;
+        const simt::LaunchShape grid{.grid = static_cast<unsigned>(parts * arguments.shape.slabs),
+                                     .block = {kLanes, kRows}};
+        if (on_load == nullptr) {
+            launch<global_backward_kernel<T, N, false>>(grid, stream, dx, dy, x, arguments);
+            return;
+        }
+        const Scratch<float> partials(std::int64_t{parts} * 2 * c, stream);
+        arguments.scale = on_load->scale;
+        arguments.shift = on_load->shift;
+        arguments.mean = before->mean;
+        arguments.partials = partials.data();
+        arguments.clamp = clamp_of(on_load->act);
+        launch<global_backward_kernel<T, N, true>>(grid, stream, dx, dy, x, arguments);
+        finish_sums(before->dbeta, before->dgamma, before->inv_std, partials.data(), parts, c, stream);
+    });
+}
+
+template <class T>
+void max_pool_forward(T* y, std::int32_t* argmax, const T* x, const PoolShape& s, Stream stream) {
+    check_pool(s);
+    with_vector_width<T>(s.c, [&]<int N>() {
+        const WindowGrid grid = window_grid(std::int64_t{s.p()} * s.q(), s.c, N);
+        launch<max_forward_kernel<T, N>>(
+            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, y, argmax, x,
+            windows_of(s), grid);
+    });
+}
+
+template <class T>
+void max_pool_backward(T* dx, const T* dy, const std::int32_t* argmax, const PoolShape& s, Stream stream) {
+    check_pool(s);
+    with_vector_width<T>(s.c, [&]<int N>() {
+        const WindowGrid grid = window_grid(std::int64_t{s.h} * s.w, s.c, N);
+        launch<max_backward_kernel<T, N>>(
+            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, dx, dy, argmax,
+            windows_of(s), grid);
+    });
+}
+
+template <class T>
+void average_pool_forward(T* y, const T* x, const PoolShape& shape, Stream stream) {
+    average_forward(y, x, shape, stream);
+}
+
+template <class T>
+void average_pool_backward(T* dx, const T* dy, const PoolShape& shape, Stream stream) {
+    average_backward(dx, dy, shape, stream);
+}
+
+template <class T>
+void adaptive_average_pool_forward(T* y, const T* x, const AdaptivePoolShape& shape, Stream stream) {
+    average_forward(y, x, shape, stream);
+}
+
+template <class T>
+void adaptive_average_pool_backward(T* dx, const T* dy, const AdaptivePoolShape& shape, Stream stream) {
+    average_backward(dx, dy, shape, stream);
+}
+
+#define CUTIS_INSTANTIATE(T)                                                                                       \
+    template void global_average_pool_forward(T*, const T*, const Normalize*, int, int, int, Stream);              \
+    template void global_average_pool_backward(T*, const T*, const T*, const Normalize*, const NormalizeBackward*, \
+                                               int, int, int, Stream);                                             \
+    template void max_pool_forward(T*, std::int32_t*, const T*, const PoolShape&, Stream);                         \
+    template void max_pool_backward(T*, const T*, const std::int32_t*, const PoolShape&, Stream);                  \
+    template void average_pool_forward(T*, const T*, const PoolShape&, Stream);                                    \
+    template void average_pool_backward(T*, const T*, const PoolShape&, Stream);                                   \
+    template void adaptive_average_pool_forward(T*, const T*, const AdaptivePoolShape&, Stream);                   \
+    template void adaptive_average_pool_backward(T*, const T*, const AdaptivePoolShape&, Stream);
+CUTIS_INSTANTIATE(float)
+CUTIS_INSTANTIATE(BFloat16)
+#undef CUTIS_INSTANTIATE
+
+}  // namespace cutis::cuda
