@@ -100,6 +100,15 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
     }
 }
 
+bool is_recording(Device device) {
+    if (device.kind == DeviceKind::cpu) {
+        return false;
+    }
+    cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+    check(cudaStreamIsCapturing(cuda::handle(stream_of(device)), &status), "stream");
+    return status != cudaStreamCaptureStatusNone;
+}
+
 void set_bytes(void* data, Device device, int value, std::size_t bytes) {
     if (device.kind == DeviceKind::cpu) {
         std::memset(data, value, bytes);
@@ -233,6 +242,9 @@ void copy_bytes(void* to, Device to_device, const void* from, Device from_device
     if (bytes > 0) {
         std::memmove(to, from, bytes);
     }
+}
+bool is_recording(Device) {
+    return false;
 }
 void set_bytes(void* data, Device device, int value, std::size_t bytes) {
     stream_of(device);

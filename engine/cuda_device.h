@@ -37,6 +37,9 @@ void synchronize(Device device);
 /// finished on return, and so has one from memory of the CPU that is not pinned.
 void copy_bytes(void* to, Device to_device, const void* from, Device from_device, std::size_t bytes);
 
+/// Whether the device's stream is being recorded as a graph.
+bool is_recording(Device device);
+
 /// Sets bytes on a device, in its stream's order.
 void set_bytes(void* data, Device device, int value, std::size_t bytes);
 

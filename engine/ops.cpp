@@ -20,6 +20,24 @@ Variable clamp_activation(const char* name, const Variable& x, Activation act) {
     });
 }
 
+// Forward and backward are one map, with one mask.
+void run_dropout(Tensor& out, const Tensor& in, float probability, const DropoutKey& key,
+                 [[maybe_unused]] bool backward) {
+    const Device device = in.device();
+    if (device.kind == DeviceKind::cpu) {
+        require(key.state == nullptr, "dropout: a step state is for a GPU");
+        cpu::dropout_forward(out.data(), in.data(), probability, key.seed, key.offset, in.elements());
+        return;
+    }
+#ifdef CUTIS_WITH_CUDA
+    by_type(in.dtype(), [&]<class T>() {
+        const cuda::StepOffset offset{key.state, key.offset, key.stride};
+        const auto run = backward ? &cuda::dropout_backward<T> : &cuda::dropout_forward<T>;
+        run(out.data<T>(), in.data<T>(), probability, key.seed, offset, in.elements(), stream_of(device));
+    });
+#endif
+}
+
 }  // namespace
 
 Variable relu(const Variable& x) {
@@ -72,11 +90,11 @@ Variable dropout(const Variable& x, float probability, DropoutKey key) {
     if (probability == 0.0f) {
         return x;
     }
-    Tensor y = Tensor::empty(x.shape());
-    cpu::dropout_forward(y.data(), x.value().data(), probability, key.seed, key.offset, y.elements());
+    Tensor y = Tensor::empty_like(x.value());
+    run_dropout(y, x.value(), probability, key, false);
     return record("dropout", y, {x}, [x, probability, key](const Tensor& dy) {
-        Tensor dx = Tensor::empty(dy.shape());
-        cpu::dropout_backward(dx.data(), dy.data(), probability, key.seed, key.offset, dx.elements());
+        Tensor dx = Tensor::empty_like(dy);
+        run_dropout(dx, dy, probability, key, true);
         x.accumulate(dx);
     });
 }
@@ -93,19 +111,34 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossO
         return CrossEntropyOptions{from.class_weights ? from.class_weights.data() : nullptr, from.label_smoothing,
                                    from.focal_gamma};
     };
-    Tensor loss = Tensor::empty({}), probabilities = Tensor::empty(shape);
-    cpu::softmax_cross_entropy_forward(loss.data(), nullptr, probabilities.data(), logits.value().data(),
-                                       labels.data<std::int32_t>(), kernel_options(options), n, c);
+    const Device device = logits.value().device();
+    Tensor loss = Tensor::empty({}, DType::f32, device), probabilities = Tensor::empty(shape, DType::f32, device);
+    by_type(logits.value().dtype(), [&]<class T>() {
+        on::softmax_cross_entropy_forward(device, loss.data(), static_cast<float*>(nullptr), probabilities.data(),
+                                          logits.value().data<T>(), labels.data<std::int32_t>(),
+                                          kernel_options(options), n, c);
+    });
     return record("cross-entropy", loss, {logits},
                   [logits, options, kernel_options, n, c, probabilities, saved_labels = Saved(labels, "cross-entropy"),
                    saved_weights = Saved(options.class_weights, "cross-entropy")](const Tensor& dloss) {
                       if (options.class_weights) {
                           saved_weights.get();
                       }
-                      Tensor dlogits = Tensor::empty(logits.shape());
-                      cpu::softmax_cross_entropy_backward(dlogits.data(), *dloss.data(), probabilities.data(),
-                                                          saved_labels.get().data<std::int32_t>(),
-                                                          kernel_options(options), n, c);
+                      Tensor dlogits = Tensor::empty_like(logits.value());
+                      const Device on_this = dlogits.device();
+                      by_type(dlogits.dtype(), [&]<class T>() {
+                          const auto run = [&](auto scale) {
+                              on::softmax_cross_entropy_backward(
+                                  on_this, dlogits.data<T>(), scale, probabilities.data(),
+                                  saved_labels.get().data<std::int32_t>(), kernel_options(options), n, c);
+                          };
+                          // The gradient from above stays where it is: reading it here would wait for the GPU.
+                          if (on_this.kind == DeviceKind::cpu) {
+                              run(*dloss.data());
+                          } else {
+                              run(dloss.data());
+                          }
+                      });
                       logits.accumulate(dlogits);
                   });
 }
@@ -125,9 +158,11 @@ Tensor cast(const Tensor& tensor, DType dtype) {
 
 Tensor softmax(const Tensor& logits) {
     require(logits.shape().rank() == 2, "softmax: logits {}; n x c was expected", to_string(logits.shape()));
-    Tensor probabilities = Tensor::empty(logits.shape());
-    cpu::softmax(probabilities.data(), logits.data(), static_cast<int>(logits.size(0)),
-                 static_cast<int>(logits.size(1)));
+    Tensor probabilities = Tensor::empty(logits.shape(), DType::f32, logits.device());
+    by_type(logits.dtype(), [&]<class T>() {
+        on::softmax(logits.device(), probabilities.data(), logits.data<T>(), static_cast<int>(logits.size(0)),
+                    static_cast<int>(logits.size(1)));
+    });
     return probabilities;
 }
 

@@ -5,14 +5,16 @@
 
 #include "engine/autograd.h"
 #include "kernels/activation.h"
+#include "kernels/step_state.h"
 
-/// Differentiable operations. Images and activations are n x h x w x c (NHWC), fp32. Each validates its shapes once (Error
-/// names the op, the rule and the shapes), computes, and records its backward pass. These are the plain definitions; layers
-/// may run the same mathematics in a fused schedule.
+/// Differentiable operations. Images and activations are n x h x w x c (NHWC), fp32. Each validates its shapes once
+/// (Error names the op, the rule and the shapes), computes, and records its backward pass. These are the plain
+/// definitions; layers may run the same mathematics in a fused schedule.
 
 namespace cutis {
 
-/// Dense convolution. x: n h w c; w: k r s c/groups; bias: k or empty; y: n p q k with p = (h + 2 padding - r) / stride + 1.
+/// Dense convolution. x: n h w c; w: k r s c/groups; bias: k or empty; y: n p q k with p = (h + 2 padding - r) / stride
+/// + 1.
 Variable conv2d(const Variable& x, const Variable& w, const Variable& bias, int stride, int padding, int groups = 1);
 
 /// 1x1 convolution. x: n h w c; w: k c; y: n h w k.
@@ -21,18 +23,19 @@ Variable pointwise_conv(const Variable& x, const Variable& w);
 /// Depthwise 3x3 convolution, padding 1. x: n h w c; w: 3 3 c; stride 1 or 2; y: n ceil(h/stride) ceil(w/stride) c.
 Variable depthwise_conv(const Variable& x, const Variable& w, int stride);
 
-/// Running statistics of a batchnorm, length c, and its constants (PyTorch's conventions: new = old + momentum * (batch - old),
-/// running variance unbiased).
+/// Running statistics of a batchnorm, length c, and its constants (PyTorch's conventions: new = old + momentum * (batch
+/// - old), running variance unbiased).
 struct BatchNormState {
     Tensor running_mean, running_var;
     float eps = 1e-5f;
     float momentum = 0.1f;
 };
 
-/// z = act(gamma * (y - mean) / sqrt(var + eps) + beta) + residual over the last dimension c; gamma, beta: c; residual like y or empty.
-/// In training, mean and var are the batch's and the running statistics move; else they are the running statistics.
-Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& beta, BatchNormState& state, Activation act,
-                   const Variable& residual, bool training);
+/// z = act(gamma * (y - mean) / sqrt(var + eps) + beta) + residual over the last dimension c; gamma, beta: c; residual
+/// like y or empty. In training, mean and var are the batch's and the running statistics move; else they are the
+/// running statistics.
+Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& beta, BatchNormState& state,
+                   Activation act, const Variable& residual, bool training);
 
 Variable relu(const Variable& x);
 Variable relu6(const Variable& x);
@@ -46,9 +49,13 @@ Variable global_average_pool(const Variable& x);
 /// y = x w^T + bias. x: n c; w: k c; bias: k or empty; y: n k.
 Variable linear(const Variable& x, const Variable& w, const Variable& bias);
 
-/// Where a dropout mask comes from: the run's seed, and a number that no other dropout of the run shares (step and layer).
+/// Where a dropout mask comes from: the run's seed, and a number that no other dropout of the run shares (step and
+/// layer). On a GPU a step that is replayed reads its number from device memory: then the mask's number is offset +
+/// stride * state->step.
 struct DropoutKey {
     std::uint64_t seed = 0, offset = 0;
+    const StepState* state = nullptr;
+    std::uint64_t stride = 1;
 };
 /// Zeroes each element with `probability` (in [0, 1)) and scales the others by 1 / (1 - probability).
 Variable dropout(const Variable& x, float probability, DropoutKey key);
@@ -58,12 +65,12 @@ struct LossOptions {
     float label_smoothing = 0.0f;  ///< in [0, 1)
     float focal_gamma = 0.0f;      ///< 0: cross-entropy; else focal loss (Lin et al. 2017)
 };
-/// Softmax cross-entropy, mean over the batch weighted as in torch.nn.CrossEntropyLoss. logits: n c; labels: n of i32 in
-/// [0, c); the result is a scalar.
+/// Softmax cross-entropy, mean over the batch weighted as in torch.nn.CrossEntropyLoss. logits: n c; labels: n of i32
+/// in [0, c); the result is a scalar.
 Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossOptions& options = {});
 
-/// The tensor's values as `dtype` (f32 or bf16); this very tensor where it has that type. Weights are kept as fp32 and cast
-/// for a step in bf16; the ops do that by themselves.
+/// The tensor's values as `dtype` (f32 or bf16); this very tensor where it has that type. Weights are kept as fp32 and
+/// cast for a step in bf16; the ops do that by themselves.
 Tensor cast(const Tensor& tensor, DType dtype);
 
 /// Rows of softmax(logits); no gradient. logits: n c.

@@ -2,6 +2,7 @@
 
 #include <vector>
 
+#include "kernels/step_state.h"
 #include "layers/parts.h"
 
 namespace cutis {
@@ -15,6 +16,12 @@ class Ema {
     Ema(const Parts& parts, float decay);
 
     void update();
+    /// The same on a GPU with state->ema_decay, which the caller has set to next_decay(): may be recorded and replayed.
+    /// The count of updates is the caller's to move on (set_updates).
+    /// @param state  in device memory
+    void update_on_gpu(const StepState* state);
+    /// The decay that the next update uses.
+    float next_decay() const;
     /// Exchanges the model's values and the averages; twice restores both. For evaluating and saving the average.
     void swap();
 
@@ -31,6 +38,8 @@ class Ema {
     float decay_;
     std::int64_t updates_ = 0;
     std::vector<Pair> pairs_;
+    Tensor tensors_, chunks_;  ///< on a GPU: tables that its kernel reads
+    int chunk_count_ = 0;
 };
 
 }  // namespace cutis

@@ -1,9 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string_view>
 #include <vector>
 
+#include "engine/cuda_device.h"
 #include "layers/parts.h"
 
 namespace cutis {
@@ -32,12 +34,17 @@ class Optimizer {
         float lr = 0.01f;  ///< base learning rate
     };
 
-    /// A parameter that is frozen (does not require a gradient) at a step is left out of it. Throws Error when all are
-    /// frozen.
+    /// State lies where the parameters are. A parameter that is frozen (does not require a gradient) at a step is left
+    /// out of it. Throws Error when all are frozen.
     Optimizer(const OptimizerConfig& config, std::vector<Group> groups);
 
     /// One update with each group's lr times `factor`. Throws Error naming a parameter that has no gradient.
     void step(double factor);
+    /// One update on a GPU without the host reading anything, which may be recorded (CudaGraph): each group's lr times
+    /// state->lr_factor; gradients times `gradient_factor` and, where `clip` is above 0, scaled down to that common
+    /// norm. Where the norm is not finite nothing changes.
+    /// @param state  in device memory
+    void step_on_gpu(const StepState* state, float gradient_factor, float clip);
     void clear_gradients();
     /// Scales all gradients so that their common L2 norm is at most `limit`; returns the norm before. Throws Error when
     /// it is not finite.
@@ -56,9 +63,13 @@ class Optimizer {
         Tensor first, second;  ///< momentum or mean; square
     };
 
+    Tensor to_gpu(const void* data, std::size_t bytes, std::unique_ptr<PinnedMemory>& spare);
+
     OptimizerConfig config_;
     std::vector<Slot> slots_;
-    Tensor updates_;  ///< one per slot, f32
+    Tensor updates_;                                              ///< one per slot, f32
+    std::vector<std::unique_ptr<PinnedMemory>> recorded_tables_;  ///< what graphs copy from
+    std::unique_ptr<PinnedMemory> spare_parameters_, spare_chunks_;
 };
 
 }  // namespace cutis

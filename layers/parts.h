@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "engine/autograd.h"
+#include "engine/ops.h"
 
 namespace cutis {
 
@@ -56,6 +57,15 @@ struct ForwardContext {
     std::uint64_t seed = 0;  ///< of the run: dropout
     std::uint64_t step = 0;  ///< dropout masks differ by step
     bool fused = true;       ///< run chains of convolution and batchnorm in the fused schedule
+    /// On a GPU, where a step is recorded once and replayed: dropout masks differ by step + step_stride *
+    /// step_state->step.
+    const StepState* step_state = nullptr;
+    std::uint64_t step_stride = 1;
+
+    /// For the dropout number `layer` of `layers` in a model.
+    DropoutKey dropout_key(std::uint64_t layer = 0, std::uint64_t layers = 1) const {
+        return {seed, step * layers + layer, step_state, step_stride * layers};
+    }
 };
 
 /// Initial weights: normal with mean 0, drawn from the Philox stream (seed, weights, hash of name), so that a

@@ -113,7 +113,7 @@ Variable MobileNetV2::features(const Variable& images, const ForwardContext& con
 Variable MobileNetV2::forward(const Variable& images, const ForwardContext& context) {
     Variable x = features(images, context);
     if (context.training) {
-        x = dropout(x, options.dropout, {context.seed, context.step});
+        x = dropout(x, options.dropout, context.dropout_key());
     }
     return linear(x, classifier_weight, classifier_bias);
 }

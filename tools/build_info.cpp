@@ -1,5 +1,6 @@
 #include "tools/build_info.h"
 
+#include "engine/cuda_device.h"
 #include "kernels/isa.h"
 #include "tools/run_directory.h"
 
@@ -18,13 +19,13 @@ constexpr std::string_view kCompiler = "g++ " __VERSION__;
 }  // namespace
 
 const BuildInfo& build_info() {
-    static constexpr BuildInfo info{.version = CUTIS_VERSION,
-                                    .git_revision = CUTIS_GIT_REVISION,
-                                    .compiler = kCompiler,
-                                    .build_type = CUTIS_BUILD_TYPE,
-                                    .cuda = "off",
-                                    .onednn = CUTIS_ONEDNN_VERSION,
-                                    .kernel_threads = CUTIS_KERNEL_THREADS};
+    static const BuildInfo info{.version = CUTIS_VERSION,
+                                .git_revision = CUTIS_GIT_REVISION,
+                                .compiler = kCompiler,
+                                .build_type = CUTIS_BUILD_TYPE,
+                                .cuda = cuda_mode(),
+                                .onednn = CUTIS_ONEDNN_VERSION,
+                                .kernel_threads = CUTIS_KERNEL_THREADS};
     return info;
 }
 

@@ -8,6 +8,7 @@
 #include "engine/packed_dataset.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
+#include "tools/device_choice.h"
 #include "tools/evaluation.h"
 #include "tools/inference.h"
 #include "tools/logit_adjust.h"
@@ -22,6 +23,7 @@ struct Options {
     std::string run, data, split = "test", logit_adjust;
     int bootstrap = 1000;
     int batch_size = 32;
+    std::string device = "auto";
     int threads = 0;
 };
 
@@ -170,6 +172,7 @@ void run(const Options& options) {
     const PackedDataset data(options.data);
     const Chosen chosen = choose(trained, data, options.split);
     const std::unique_ptr<Model> model = load_run_model(trained);
+    model->parts().move_to(choose_device(options.device));
 
     Predictions predictions = predict(trained, *model, data, chosen.rows, options.batch_size);
     std::string suffix;
@@ -222,6 +225,7 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
                         "classes were equally frequent), or val: the tau that is best there; files end in _adjusted");
     command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
     add_threads_option(*command, options->threads);
+    add_device_option(*command, options->device);
     command->footer(examples({"cutis evaluate --run runs/first --data ham10000.cutis",
                               "cutis evaluate --run runs/first --data ham10000.cutis --split val --bootstrap 5000",
                               "cutis evaluate --run runs/first --data isic2018_validation.cutis --split all"}));

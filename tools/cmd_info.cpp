@@ -7,6 +7,7 @@
 #include <memory>
 #include <nlohmann/json.hpp>
 
+#include "engine/cuda_device.h"
 #include "kernels/isa.h"
 #include "kernels/parallel.h"
 #include "models/model.h"
@@ -47,6 +48,15 @@ Json facts() {
     for (const ModelEntry& entry : model_table()) {
         models.push_back({{"name", entry.name}, {"description", entry.description}});
     }
+    Json devices = Json::array({{{"name", "cpu"}, {"processor", processor_name()}, {"memory_bytes", memory_bytes()}}});
+    for (int i = 0; i < cuda_device_count(); ++i) {
+        const CudaDeviceInfo gpu = cuda_device_info(i);
+        devices.push_back({{"name", to_string(Device{DeviceKind::cuda, i})},
+                           {"processor", gpu.name},
+                           {"compute_capability", fmt::format("{}.{}", gpu.major, gpu.minor)},
+                           {"multiprocessors", gpu.multiprocessors},
+                           {"memory_bytes", gpu.memory}});
+    }
     utsname system{};
     ::uname(&system);
     return {{"version", build.version},
@@ -55,8 +65,7 @@ Json facts() {
             {"build_type", build.build_type},
             {"cuda", build.cuda},
             {"system", fmt::format("{} {} {}", system.sysname, system.release, system.machine)},
-            {"devices",
-             Json::array({{{"name", "cpu"}, {"processor", processor_name()}, {"memory_bytes", memory_bytes()}}})},
+            {"devices", devices},
             {"instruction_set", {{"active", isa_name(active_isa())}, {"supported", supported}}},
             {"threads", thread_count()},
             {"kernel_threads", build.kernel_threads},

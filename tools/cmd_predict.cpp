@@ -17,6 +17,7 @@
 #include "models/weights.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
+#include "tools/device_choice.h"
 #include "tools/inference.h"
 #include "tools/progress.h"
 #include "tools/run_directory.h"
@@ -31,6 +32,7 @@ struct Options {
     std::vector<std::string> images;
     int size = 0, crop = 0;
     int batch_size = 32, threads = 0;
+    std::string device = "auto";
     float width = 1.0f;
     bool logits = false, keep_aspect = false, skip_bad = false;
 };
@@ -183,6 +185,7 @@ void run(const Options& options) {
     check(options);
     use_threads(options.threads);
     const Predictor predictor = make_predictor(options);
+    predictor.model->parts().move_to(choose_device(options.device));
     const std::vector<ImageFile> files = find_images(options.images);
     AtomicFile out(options.out);  // before the work, so that a place that cannot be written costs no time
 
@@ -256,6 +259,7 @@ void add_predict_command(CLI::App& app, Command& chosen) {
     command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
     command->add_flag("--skip-bad", options->skip_bad, "Leave out damaged images, and list them");
     add_threads_option(*command, options->threads);
+    add_device_option(*command, options->device);
     command->footer(examples({"cutis predict --run runs/first --images photos --out predictions.csv",
                               "cutis predict --run runs/first --images a.jpg b.png --out logits.csv --logits",
                               "cutis predict --model mobilenet_v2 --weights imagenet.safetensors --images crops --crop "

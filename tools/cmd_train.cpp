@@ -203,9 +203,13 @@ void declare_running(Declarer& add) {
               "Of everything random; the same seed on as many threads repeats a run bit for bit");
     add.value("--threads", &TrainConfig::threads, "Threads that compute; 0: all cores");
     add.value("--loader-threads", &TrainConfig::loader_threads, "Threads that read and augment; 0: chosen");
-    add.value("--device", &TrainConfig::device, "auto, cpu or cuda");
+    add.value("--device", &TrainConfig::device, "auto (a GPU where there is one), cpu or cuda");
     add.value("--backend", &TrainConfig::backend, "native or vendor");
-    add.value("--precision", &TrainConfig::precision, "fp32, tf32 or bf16");
+    add.value(
+        "--precision", &TrainConfig::precision,
+        "fp32; on a GPU also tf32 (matrix products round their inputs to 10 bits) or bf16 (activations of 16 bits)");
+    add.flag("--no-graph", &TrainConfig::graph, false,
+             "On a GPU: launch every kernel of a step by itself instead of replaying a recorded one");
     add.flag("--no-fuse", &TrainConfig::fused, false,
              "Run convolution, batchnorm and activation as separate operations");
     add.value("--log-every", &TrainConfig::log_every, "Steps between losses in metrics.jsonl");

@@ -12,6 +12,12 @@ void add_threads_option(CLI::App& command, int& threads) {
     command.add_option("--threads", threads, "Threads that compute; 0: all cores")->capture_default_str();
 }
 
+void add_device_option(CLI::App& command, std::string& device) {
+    command.add_option("--device", device, "auto (a GPU where there is one), cpu or cuda")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
+}
+
 void use_threads(int threads) {
     require_within("--threads", threads, 0, 1024);
     if (threads > 0) {

@@ -18,6 +18,9 @@ void add_threads_option(CLI::App& command, int& threads);
 /// Sets the number of kernel threads unless it is 0.
 void use_threads(int threads);
 
+/// --device: auto, cpu or cuda.
+void add_device_option(CLI::App& command, std::string& device);
+
 /// The text of the help's examples, one per line.
 std::string examples(std::initializer_list<std::string_view> lines);
 

@@ -9,6 +9,7 @@
 
 #include "kernels/error.h"
 #include "kernels/philox.h"
+#include "tools/device_choice.h"
 
 namespace cutis {
 namespace {
@@ -108,9 +109,10 @@ void check_train_config(const TrainConfig& c) {
 }
 
 void check_available(const TrainConfig& c) {
-    require(c.device != "cuda", "--device cuda: this build has no CUDA (cutis info); use --device cpu");
+    const Device device = choose_device(c.device);
     require(c.backend != "vendor", "--backend vendor: this build has native kernels alone; use --backend native");
-    require(c.precision == "fp32", "--precision {}: the CPU computes in fp32 alone; use --precision fp32", c.precision);
+    require(c.precision == "fp32" || device.kind == DeviceKind::cuda,
+            "--precision {}: the CPU computes in fp32 alone; use --precision fp32", c.precision);
 }
 
 }  // namespace cutis

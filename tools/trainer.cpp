@@ -12,6 +12,7 @@
 #include "engine/files.h"
 #include "engine/json.h"
 #include "engine/loader.h"
+#include "engine/on_device.h"
 #include "engine/ops.h"
 #include "engine/packed_dataset.h"
 #include "engine/sampler.h"
@@ -23,7 +24,9 @@
 #include "models/weights.h"
 #include "tools/build_info.h"
 #include "tools/console.h"
+#include "tools/device_choice.h"
 #include "tools/evaluation.h"
+#include "tools/gpu_step.h"
 #include "tools/inference.h"
 #include "tools/progress.h"
 #include "tools/run_data.h"
@@ -130,6 +133,12 @@ class Training {
 
     /// One update from `accumulate` batches, fewer at the end of an epoch; false when the epoch is over.
     bool update();
+    /// The update itself on the CPU; returns the loss.
+    double compute_on_cpu(const std::vector<Batch>& batches, double lr_factor);
+    /// Takes note of a finished update's loss, in the order of updates.
+    void record_loss(std::int64_t step, double loss, std::int64_t images);
+    /// Waits for the GPU and takes note of what it has done.
+    void drain_gpu();
     void end_epoch(double seconds, std::int64_t images);
     void save_checkpoint();
     void save_best();
@@ -149,6 +158,9 @@ class Training {
     std::vector<Variable> frozen_;
     std::optional<Optimizer> optimizer_;
     std::optional<Ema> ema_;
+    Device device_;
+    std::optional<GpuStep> gpu_;
+    std::vector<std::int64_t> gpu_images_;  ///< of the updates whose losses wait
     Schedule schedule_;
     LossOptions loss_;
     std::vector<int> labels_;
@@ -202,6 +214,9 @@ Training::Training(const TrainConfig& config, bool resume, StopCondition should_
     parts_ = model_->parts();
     facts.parameters = parts_.parameter_count();
     load_initial_weights();
+    device_ = choose_device(run_.config.device);
+    set_matrix_precision(run_.config.precision == "tf32" ? MatrixPrecision::tf32 : MatrixPrecision::fp32);
+    parts_.move_to(device_);
     freeze();
     plan();
     if (resume) {
@@ -286,6 +301,16 @@ void Training::plan() {
     loss_.label_smoothing = config.label_smoothing;
     require(config.loss == "ce" || config.loss == "focal", "loss '{}' is unknown; use ce or focal", config.loss);
     loss_.focal_gamma = config.loss == "focal" ? config.focal_gamma : 0.0f;
+    if (device_.kind == DeviceKind::cuda) {
+        gpu_.emplace(*model_, *optimizer_, ema_ ? &*ema_ : nullptr, loss_,
+                     GpuStepOptions{.device = device_,
+                                    .activations = config.precision == "bf16" ? DType::bf16 : DType::f32,
+                                    .graph = config.graph,
+                                    .fused = config.fused,
+                                    .seed = config.seed,
+                                    .accumulate = config.accumulate,
+                                    .clip = config.clip_grad});
+    }
 
     LoaderOptions loader;
     loader.batch_size = config.batch_size;
@@ -318,6 +343,7 @@ ExtraTensors Training::extra_tensors() const {
 }
 
 void Training::save_checkpoint() {
+    drain_gpu();
     at_.ema_updates = ema_ ? ema_->updates() : 0;
     save_weights(run_.file("checkpoint.safetensors"), parts_, extra_tensors(), at_.metadata());
 }
@@ -337,59 +363,99 @@ void Training::save_best() {
     save_weights(run_.file("best.safetensors"), parts_, {}, metadata);
 }
 
-bool Training::update() {
-    double loss_sum = 0.0;
-    std::int64_t images = 0;
-    int batches = 0;
-    if (!frozen_.empty() && run_.config.freeze_steps > 0 && at_.step >= run_.config.freeze_steps) {
-        for (Variable& variable : frozen_) {
-            variable.set_requires_grad(true);
-        }
-        say("step {}: everything trains now", at_.step + 1);
-        frozen_.clear();
-    }
-    while (batches < run_.config.accumulate) {
-        const std::optional<Batch> batch = loader_->next();
-        if (!batch) {
-            break;
-        }
-        // The offset keeps dropout masks of accumulated batches apart.
-        const auto micro = static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) +
-                           static_cast<std::uint64_t>(batches);
-        const ForwardContext context{true, run_.config.seed, micro, run_.config.fused};
-        const Variable logits = model_->forward(Variable(batch->images), context);
-        Variable loss = cross_entropy(logits, batch->labels, loss_);
+double Training::compute_on_cpu(const std::vector<Batch>& batches, double lr_factor) {
+    double loss_sum = 0.0, images = 0.0;
+    for (std::size_t i = 0; i < batches.size(); ++i) {
+        const Batch& batch = batches[i];
+        // The number keeps dropout masks of accumulated batches apart.
+        const auto micro =
+            static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) + i;
+        const ForwardContext context{
+            .training = true, .seed = run_.config.seed, .step = micro, .fused = run_.config.fused};
+        const Variable logits = model_->forward(Variable(batch.images), context);
+        Variable loss = cross_entropy(logits, batch.labels, loss_);
         const double value = *std::as_const(loss).value().data();
         require(std::isfinite(value), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad",
                 at_.step + 1, value);
         loss.backward();
-        const std::int64_t n = batch->images.size(0);
-        loss_sum += value * static_cast<double>(n);
+        const auto n = static_cast<double>(batch.images.size(0));
+        loss_sum += value * n;
         images += n;
-        ++batches;
     }
-    if (batches == 0) {
-        return false;
-    }
-    if (batches > 1) {
-        optimizer_->scale_gradients(1.0f / static_cast<float>(batches));
+    if (batches.size() > 1) {
+        optimizer_->scale_gradients(1.0f / static_cast<float>(batches.size()));
     }
     if (run_.config.clip_grad > 0.0f) {
         optimizer_->clip_gradients(static_cast<double>(run_.config.clip_grad));
     }
-    const double factor = schedule_.factor(at_.step);
-    optimizer_->step(factor);
+    optimizer_->step(lr_factor);
     optimizer_->clear_gradients();
     if (ema_) {
         ema_->update();
     }
-    ++at_.step;
-    at_.batch += batches;
-    at_.loss_sum += loss_sum;
+    return loss_sum / images;
+}
+
+void Training::record_loss(std::int64_t step, double loss, std::int64_t images) {
+    require(std::isfinite(loss), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad", step, loss);
+    at_.loss_sum += loss * static_cast<double>(images);
     at_.loss_images += images;
-    last_loss_ = loss_sum / static_cast<double>(images);
-    if (at_.step % run_.config.log_every == 0) {
-        log_->step(at_.step, last_loss_, static_cast<double>(run_.config.lr) * factor);
+    last_loss_ = loss;
+    if (step % run_.config.log_every == 0) {
+        log_->step(step, loss, static_cast<double>(run_.config.lr) * schedule_.factor(step - 1));
+    }
+}
+
+void Training::drain_gpu() {
+    if (!gpu_) {
+        return;
+    }
+    const std::vector<double> losses = gpu_->take_losses();
+    for (std::size_t i = 0; i < losses.size(); ++i) {
+        record_loss(at_.step - static_cast<std::int64_t>(losses.size() - i - 1), losses[i], gpu_images_[i]);
+    }
+    gpu_images_.clear();
+}
+
+bool Training::update() {
+    if (!frozen_.empty() && run_.config.freeze_steps > 0 && at_.step >= run_.config.freeze_steps) {
+        for (Variable& variable : frozen_) {
+            variable.set_requires_grad(true);
+        }
+        if (gpu_) {
+            gpu_->forget_graphs();
+        }
+        say("step {}: everything trains now", at_.step + 1);
+        frozen_.clear();
+    }
+    std::vector<Batch> batches;
+    std::int64_t images = 0;
+    while (batches.size() < static_cast<std::size_t>(run_.config.accumulate)) {
+        std::optional<Batch> batch = loader_->next();
+        if (!batch) {
+            break;
+        }
+        images += batch->images.size(0);
+        batches.push_back(std::move(*batch));
+    }
+    if (batches.empty()) {
+        return false;
+    }
+    const double factor = schedule_.factor(at_.step);
+    if (gpu_) {
+        gpu_->submit(batches, static_cast<std::uint64_t>(at_.step), factor);
+        gpu_images_.push_back(images);
+        ++at_.step;
+    } else {
+        const double loss = compute_on_cpu(batches, factor);
+        ++at_.step;
+        record_loss(at_.step, loss, images);
+    }
+    at_.batch += static_cast<std::int64_t>(batches.size());
+    // Now and then the host waits for the GPU, to show the loss and to notice when it is no number any more.
+    constexpr std::size_t kUpdatesAhead = 32;
+    if (gpu_ && gpu_->waiting() >= kUpdatesAhead) {
+        drain_gpu();
     }
     return true;
 }
@@ -400,6 +466,7 @@ Predictions Training::predict(std::span<const int> indices) {
 }
 
 void Training::end_epoch(double seconds, std::int64_t images) {
+    drain_gpu();
     EpochRecord record;
     record.epoch = at_.epoch + 1;
     record.step = at_.step;
@@ -459,6 +526,10 @@ TrainEnd Training::run() {
     say("{}: {} parameters; {}", config.model, grouped_digits(run_.facts.parameters), split_.description);
     if (split_.leaky) {
         warn("this split shares lesions between training and test: its figures say nothing about new patients");
+    }
+    if (device_.kind == DeviceKind::cuda) {
+        say("device {}: {}, {}{}", to_string(device_), cuda_device_info(device_.index).name, config.precision,
+            config.graph ? "" : ", kernel by kernel");
     }
     say("{} steps of {} images at {} px, {} per epoch; {} kernel threads", grouped_digits(run_.facts.total_steps),
         config.batch_size * config.accumulate, run_.facts.size, grouped_digits(run_.facts.steps_per_epoch),

@@ -73,6 +73,7 @@ TrainConfig unusual() {
     c.backend = "vendor";
     c.precision = "bf16";
     c.fused = false;
+    c.graph = false;
     c.log_every = 10;
     c.out = "runs/x";
     return c;
