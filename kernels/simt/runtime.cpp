@@ -217,6 +217,13 @@ cudaError_t set_error(cudaError_t error, const char* message) {
     return error;
 }
 
+void for_device_memory(const std::function<void(const void* data, std::size_t bytes)>& visit) {
+    const Lock lock(state().mutex);
+    for (const auto& [data, bytes] : state().device_memory) {
+        visit(data, bytes);
+    }
+}
+
 cudaError_t submit_grid(const Grid& grid, cudaStream_t stream, std::function<void()> thread_body) {
     return submit(stream, [grid, body = std::move(thread_body)] { return run_grid(grid, body); });
 }

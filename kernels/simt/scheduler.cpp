@@ -746,6 +746,8 @@ void run_all(Launch& launch) {
     pool->run(launch);
 }
 
+LaunchObserver g_observer;
+
 const char* invalid_shape(const Grid& grid) {
     const std::size_t threads = std::size_t{grid.block.x} * grid.block.y * grid.block.z;
     if (threads == 0 || threads > 1024 || grid.block.z > 64) {
@@ -786,7 +788,13 @@ cudaError_t run_grid(const Grid& grid, const std::function<void()>& body) {
             std::shuffle(launch.order.begin(), launch.order.end(), std::mt19937(options().seed));
         }
     }
+    if (g_observer.begin != nullptr) {
+        g_observer.begin();
+    }
     run_all(launch);
+    if (g_observer.end != nullptr) {
+        g_observer.end(grid.kernel);
+    }
     if (options().trace) {
         const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
         std::fprintf(stderr, "simt: %s <<<(%u, %u, %u), (%u, %u, %u), %zu>>> %.3f ms\n", grid.kernel, grid.grid.x,
@@ -798,6 +806,10 @@ cudaError_t run_grid(const Grid& grid, const std::function<void()>& body) {
                          (std::string("kernel ") + grid.kernel + ", " + launch.message).c_str());
     }
     return cudaSuccess;
+}
+
+void set_launch_observer(LaunchObserver observer) {
+    g_observer = observer;
 }
 
 void block_barrier(Site site) {

@@ -72,6 +72,16 @@ struct Grid {
 cudaError_t submit_grid(const Grid& grid, cudaStream_t stream, std::function<void()> thread_body);
 /// Runs the grid's blocks now.
 cudaError_t run_grid(const Grid& grid, const std::function<void()>& thread_body);
+/// Calls `visit` with every block of device memory.
+void for_device_memory(const std::function<void(const void* data, std::size_t bytes)>& visit);
+
+/// Called around each grid that runs; null: nothing.
+struct LaunchObserver {
+    void (*begin)() = nullptr;
+    void (*end)(const char* kernel) = nullptr;
+};
+void set_launch_observer(LaunchObserver observer);
+
 /// Stores an error for cudaGetLastError and its message for cudaGetErrorString.
 cudaError_t set_error(cudaError_t error, const char* message);
 
