@@ -19,7 +19,8 @@
 //
 //   Bytes, per value of sizeof(T): statistics 1 read; normalize 1 read (2 with residual), 1 written; reduce 2 read (and
 //   1 written where g is wanted); apply 2 read, 1 written. batchnorm_forward, with a slice in shared memory: 1 read (2
-//   with residual), 1 written. Per part and channel 8 bytes of partials, written and read.
+//   with residual), 1 written. Per part and channel 8 bytes of partials, written and read. To every thread 4 for each
+//   figure of its channels (normalize 2, reduce 3, apply 3 or with a mask 5, batchnorm_forward 2), which caches serve.
 //   FLOPs per value: statistics 4; normalize 4; reduce 7; apply 6: below 4 per byte in bf16, so memory is the floor.
 
 namespace cutis::cuda {
@@ -134,10 +135,12 @@ __global__ void __launch_bounds__(kThreads)
     SIMT_SHARED(float, counts, [kThreads]);
     const RowPlace place = row_place<N>(t, rows);
     ShiftedSums<N> sums;
+    RowPlace rest = place;
     if (place.works && place.row < place.end) {
-        sums.start(load<N>(y + place.row * c + place.channel));
+        sums.start(load<N>(y + place.row * c + place.channel));  // which adds nothing to sums around itself
+        rest.row += t.lanes;
     }
-    for_rows(place, t.lanes, c, [&](std::int64_t offset) { sums.add(load<N>(y + offset)); });
+    for_rows(rest, t.lanes, c, [&](std::int64_t offset) { sums.add(load<N>(y + offset)); });
     Moments moments[N];
 #pragma unroll
     for (int i = 0; i < N; ++i) {
@@ -495,6 +498,64 @@ void batchnorm_forward(T* z, const BatchnormSaved& saved, const T* y, const floa
     });
 }
 
+namespace {
+
+// `tensors` arrays of rows x c, and `figures` per channel that every thread with rows reads.
+template <class T>
+Traffic pass_traffic(int tensors, int figures, const RowTiling& t, std::int64_t rows, int c) {
+    return Traffic::once(tensors * std::int64_t{sizeof(T)} * rows * c) +
+           Traffic::times(rows > 0 ? std::int64_t{t.parts} * t.lanes : 0, 4 * std::int64_t{figures} * c);
+}
+
+template <class T>
+RowTiling tiling_of(std::int64_t rows, int c) {
+    return row_tiling(rows, c, c % kVector<T> == 0 ? kVector<T> : 1);
+}
+
+}  // namespace
+
+template <class T>
+Traffic batchnorm_statistics_traffic(std::int64_t rows, int c) {
+    const RowTiling t = tiling_of<T>(rows, c);
+    return pass_traffic<T>(1, 0, t, rows, c) + Traffic::once(8 * std::int64_t{t.parts} * c) +
+           finish_statistics_traffic(t.parts, false, c);
+}
+
+Traffic batchnorm_fold_traffic(int c) {
+    return Traffic::once(7 * 4 * std::int64_t{c});
+}
+
+Traffic batchnorm_update_running_traffic(int c) {
+    return Traffic::once(6 * 4 * std::int64_t{c});
+}
+
+template <class T>
+Traffic batchnorm_normalize_traffic(bool residual, std::int64_t rows, int c) {
+    return pass_traffic<T>(residual ? 3 : 2, 2, tiling_of<T>(rows, c), rows, c);
+}
+
+template <class T>
+Traffic batchnorm_reduce_traffic(bool g, std::int64_t rows, int c) {
+    const RowTiling t = tiling_of<T>(rows, c);
+    return pass_traffic<T>(g ? 3 : 2, 3, t, rows, c) + Traffic::once(8 * std::int64_t{t.parts} * c) +
+           finish_sums_traffic(t.parts, c);
+}
+
+Traffic batchnorm_gradient_coefficients_traffic(int c) {
+    return Traffic::once(8 * 4 * std::int64_t{c});
+}
+
+template <class T>
+Traffic batchnorm_apply_gradient_traffic(bool normalize, std::int64_t rows, int c) {
+    return pass_traffic<T>(3, normalize ? 5 : 3, tiling_of<T>(rows, c), rows, c);
+}
+
+template <class T>
+Traffic batchnorm_forward_traffic(bool residual, std::int64_t rows, int c) {
+    return Traffic::once((residual ? 3 : 2) * std::int64_t{sizeof(T)} * rows * c) +
+           Traffic::times(kThreads, 8 * std::int64_t{c}) + Traffic::once(20 * std::int64_t{c});
+}
+
 #define CUTIS_INSTANTIATE(T)                                                                                        \
     template void batchnorm_statistics(float*, float*, const T*, std::int64_t, int, Stream);                        \
     template void batchnorm_normalize(T*, const T*, const Normalize&, const std::type_identity_t<T>*, std::int64_t, \
@@ -503,6 +564,11 @@ void batchnorm_forward(T* z, const BatchnormSaved& saved, const T* y, const floa
                                    const Normalize&, std::int64_t, int, Stream);                                    \
     template void batchnorm_apply_gradient(T*, const T*, const GradientOnLoadT<T>&, const Normalize*, std::int64_t, \
                                            int, Stream);                                                            \
+    template Traffic batchnorm_statistics_traffic<T>(std::int64_t, int);                                            \
+    template Traffic batchnorm_normalize_traffic<T>(bool, std::int64_t, int);                                       \
+    template Traffic batchnorm_reduce_traffic<T>(bool, std::int64_t, int);                                          \
+    template Traffic batchnorm_apply_gradient_traffic<T>(bool, std::int64_t, int);                                  \
+    template Traffic batchnorm_forward_traffic<T>(bool, std::int64_t, int);                                         \
     template bool batchnorm_forward_fits<T>(std::int64_t, int);                                                     \
     template void batchnorm_forward(T*, const BatchnormSaved&, const T*, const float*, const float*, float,         \
                                     Activation, const std::type_identity_t<T>*, std::int64_t, int, Stream)

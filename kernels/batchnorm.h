@@ -5,6 +5,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Batch normalisation (Ioffe and Szegedy 2015) with its activation, in the parts that a fused schedule puts elsewhere:
 ///
@@ -133,6 +134,23 @@ template <class T>
 void batchnorm_forward(T* z, const BatchnormSaved& saved, const T* y, const float* gamma, const float* beta, float eps,
                        Activation act, const std::type_identity_t<T>* residual, std::int64_t rows, int c,
                        Stream stream);
+
+// Bytes: each value of each tensor once, the figures per channel by each of the threads that have the channel, and the
+// parts' partials, written and read.
+
+template <class T>
+Traffic batchnorm_statistics_traffic(std::int64_t rows, int c);
+Traffic batchnorm_fold_traffic(int c);
+Traffic batchnorm_update_running_traffic(int c);
+template <class T>
+Traffic batchnorm_normalize_traffic(bool residual, std::int64_t rows, int c);
+template <class T>
+Traffic batchnorm_reduce_traffic(bool g, std::int64_t rows, int c);
+Traffic batchnorm_gradient_coefficients_traffic(int c);
+template <class T>
+Traffic batchnorm_apply_gradient_traffic(bool normalize, std::int64_t rows, int c);
+template <class T>
+Traffic batchnorm_forward_traffic(bool residual, std::int64_t rows, int c);
 
 }  // namespace cuda
 }  // namespace cutis

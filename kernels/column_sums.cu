@@ -13,7 +13,8 @@
 //   row 1       | 32       | 33       | 34       ...     each thread: rows r, r + kTall, ...
 //   ...                                                  then column by column over the kTall threads, in order
 //
-//   Bytes: sizeof(T) per value (twice that with y), 4 per column and part written and read.   FLOPs: 1 (5) per value
+//   Bytes: sizeof(T) per value (twice that with y), 4 per column and part written and read, with y 12 per column to
+//   each of a part's kTall threads.   FLOPs: 1 (5) per value, at most 1.25 per byte: memory is the floor.
 
 namespace cutis::cuda {
 namespace {
@@ -73,6 +74,10 @@ __global__ void __launch_bounds__(kWide* kTall)
     }
 }
 
+std::int64_t rows_of_part(std::int64_t rows) {
+    return std::max<std::int64_t>(kFewestRows, (rows + kMostParts - 1) / kMostParts);
+}
+
 }  // namespace
 
 template <class T>
@@ -81,7 +86,7 @@ void sum_columns(float* sum, const T* g, const GradientOnLoadT<T>* on_load, std:
         fill(sum, 0.0f, c, stream);
         return;
     }
-    const std::int64_t part_rows = std::max<std::int64_t>(kFewestRows, (rows + kMostParts - 1) / kMostParts);
+    const std::int64_t part_rows = rows_of_part(rows);
     const unsigned parts = blocks_for(rows, part_rows);
     const Scratch<float> partials(std::int64_t{parts} * c, stream);
     const GradientOnLoadT<T> gradient = on_load != nullptr ? *on_load : GradientOnLoadT<T>{};
@@ -98,6 +103,19 @@ void sum_columns(float* sum, const T* g, const GradientOnLoadT<T>* on_load, std:
     }
     finish_sum(sum, partials.data(), static_cast<int>(parts), c, stream);
 }
+template <class T>
+Traffic sum_columns_traffic(bool on_load, std::int64_t rows, int c) {
+    if (rows == 0) {
+        return fill_traffic<float>(c);
+    }
+    const auto parts = static_cast<int>(blocks_for(rows, rows_of_part(rows)));
+    return Traffic::once((on_load ? 2 : 1) * std::int64_t{sizeof(T)} * rows * c) +
+           Traffic::times(on_load ? kTall * std::int64_t{parts} : 0, 12 * std::int64_t{c}) +
+           Traffic::once(4 * std::int64_t{parts} * c) + finish_sum_traffic(parts, c);
+}
+template Traffic sum_columns_traffic<float>(bool, std::int64_t, int);
+template Traffic sum_columns_traffic<BFloat16>(bool, std::int64_t, int);
+
 template void sum_columns(float*, const float*, const GradientOnLoadT<float>*, std::int64_t, int, Stream);
 template void sum_columns(float*, const BFloat16*, const GradientOnLoadT<BFloat16>*, std::int64_t, int, Stream);
 

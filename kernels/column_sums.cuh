@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/batchnorm.h"
+#include "kernels/traffic.h"
 
 namespace cutis::cuda {
 
@@ -10,5 +11,8 @@ namespace cutis::cuda {
 /// g is rows x c; rows may be 0.
 template <class T>
 void sum_columns(float* sum, const T* g, const GradientOnLoadT<T>* on_load, std::int64_t rows, int c, Stream stream);
+
+template <class T>
+Traffic sum_columns_traffic(bool on_load, std::int64_t rows, int c);
 
 }  // namespace cutis::cuda

@@ -5,6 +5,7 @@
 
 #include "kernels/bfloat16.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Channels of several tensors side by side, NHWC, and back: concatenation and its gradient, as GoogLeNet's branches
 /// need them. Every tensor has the same rows = n h w.
@@ -37,6 +38,16 @@ void concat_channels(T* y, std::span<const ChannelPart<const T>> parts, std::int
 
 template <class T>
 void split_channels(std::span<const ChannelPart<T>> parts, const T* y, std::int64_t rows, Stream stream);
+
+/// Bytes: each value read once and written once; `c` channels of all parts whose data is not null.
+template <class T>
+constexpr Traffic concat_channels_traffic(int c, std::int64_t rows) {
+    return Traffic::once(2 * std::int64_t{sizeof(T)} * c * rows);
+}
+template <class T>
+constexpr Traffic split_channels_traffic(int c, std::int64_t rows) {
+    return Traffic::once(2 * std::int64_t{sizeof(T)} * c * rows);
+}
 
 }  // namespace cuda
 }  // namespace cutis

@@ -1,7 +1,9 @@
 #include "kernels/conv.h"
 
+#include <algorithm>
+
 #include "kernels/column_sums.cuh"
-#include "kernels/gemm.cuh"
+#include "kernels/gemm_traffic.cuh"
 #include "kernels/matrix_checks.h"
 
 // Dense and grouped convolution as implicit matrix products (gemm.cuh): the matrix of all filter positions is never
@@ -163,6 +165,82 @@ void conv_backward(T* dx, float* dw, float* db, const T* g, const GradientOnLoad
     }
 }
 
+namespace {
+
+// Of one axis: pairs of an output and a tap that fall inside the image, and inputs that have one.
+struct AxisTaps {
+    std::int64_t pairs = 0, inputs = 0;
+};
+AxisTaps axis_taps(int size, int outputs, int taps, int stride, int padding) {
+    AxisTaps count;
+    int end = 0;  // of the inputs so far
+    for (int output = 0; output < outputs; ++output) {
+        const int first = output * stride - padding;
+        const int begin = std::max(first, 0), last = std::min(first + taps, size);
+        count.pairs += std::max(0, last - begin);
+        count.inputs += std::max(0, last - std::max(begin, end));
+        end = std::max(end, last);
+    }
+    return count;
+}
+
+struct Positions {
+    std::int64_t pairs, inputs;
+    explicit Positions(const ConvShape& s) {
+        const AxisTaps rows = axis_taps(s.h, s.p(), s.r, s.stride, s.padding);
+        const AxisTaps columns = axis_taps(s.w, s.q(), s.s, s.stride, s.padding);
+        pairs = s.n * rows.pairs * columns.pairs;
+        inputs = s.n * rows.inputs * columns.inputs;
+    }
+};
+
+}  // namespace
+
+template <class T>
+Traffic conv_forward_traffic(bool bias, bool statistics, const ConvShape& s, MatrixPrecision precision) {
+    const Sizes size(s);
+    const Positions positions(s);
+    const std::int64_t w = std::int64_t{s.k} * size.columns();
+    Traffic traffic;
+    for_tile<T>(precision, size.k, [&]<class Tile>() {
+        traffic = product_traffic<Tile>({size.outputs, size.k, size.columns(), s.groups},
+                                        {positions.pairs * s.c, positions.inputs * s.c, kDepth}, {w, w, kDepth},
+                                        {.out_is_float = sizeof(T) == 4,
+                                         .bias = bias,
+                                         .sums = statistics ? ColumnSums::statistics : ColumnSums::none});
+    });
+    return traffic + (statistics ? finish_tile_statistics_traffic(size.outputs, s.k) : Traffic{});
+}
+
+template <class T>
+Traffic conv_backward_traffic(const ConvBackwardForm& form, const ConvShape& s, MatrixPrecision precision) {
+    const Sizes size(s);
+    const Positions positions(s);
+    const std::int64_t w = std::int64_t{s.k} * size.columns(), y = std::int64_t{size.outputs} * s.k;
+    const bool stores_dy = form.dx && form.gradient_on_load, on_load = form.gradient_on_load && !stores_dy;
+    Traffic traffic = stores_dy ? batchnorm_apply_gradient_traffic<T>(false, size.outputs, s.k) : Traffic{};
+    if (form.dx) {
+        for_tile<T>(precision, size.c, [&]<class Tile>() {
+            traffic += product_traffic<Tile>({size.inputs, size.c, std::int64_t{size.taps} * size.k, s.groups},
+                                             {positions.pairs * s.k, y, kDepth}, {w, w, kWidth},
+                                             {.out_is_float = sizeof(T) == 4});
+        });
+    }
+    if (form.dw) {
+        const auto product = [&]<class Tile>() {
+            traffic += product_traffic<Tile>(
+                {size.k, size.columns(), size.outputs, s.groups, true}, {y, y, kWidth, on_load ? 3 : 0, on_load},
+                {positions.pairs * s.c, positions.inputs * s.c, kWidth}, {.out_is_float = true});
+        };
+        on_load ? for_tile<T, 64>(precision, size.columns(), product) : for_tile<T>(precision, size.columns(), product);
+    }
+    return traffic + (form.db ? sum_columns_traffic<T>(on_load, size.outputs, s.k) : Traffic{});
+}
+
+template Traffic conv_forward_traffic<float>(bool, bool, const ConvShape&, MatrixPrecision);
+template Traffic conv_forward_traffic<BFloat16>(bool, bool, const ConvShape&, MatrixPrecision);
+template Traffic conv_backward_traffic<float>(const ConvBackwardForm&, const ConvShape&, MatrixPrecision);
+template Traffic conv_backward_traffic<BFloat16>(const ConvBackwardForm&, const ConvShape&, MatrixPrecision);
 template void conv_forward(float*, const float*, const float*, const float*, const ConvShape&, const BatchStatistics*,
                            MatrixPrecision, Stream);
 template void conv_forward(BFloat16*, const BFloat16*, const BFloat16*, const float*, const ConvShape&,

@@ -3,6 +3,7 @@
 #include "kernels/batchnorm.h"
 #include "kernels/precision.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Dense and grouped two-dimensional convolution (cross-correlation, as everywhere in the field), NHWC, fp32, with the
 /// batchnorm behind it joined on.
@@ -48,6 +49,20 @@ void conv_forward(T* y, const T* x, const T* w, const float* bias, const ConvSha
 template <class T>
 void conv_backward(T* dx, float* dw, float* db, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
                    const T* w, const ConvShape& shape, MatrixPrecision precision, Stream stream);
+
+// Bytes: a product's (gemm_traffic), whose positions of x (dx: of dy) are read once for each tap that falls inside the
+// image.
+
+template <class T>
+Traffic conv_forward_traffic(bool bias, bool statistics, const ConvShape& shape, MatrixPrecision precision);
+
+/// Which of conv_backward's pointers are not null.
+struct ConvBackwardForm {
+    bool dx = true, dw = true, db = true;
+    bool gradient_on_load = false;
+};
+template <class T>
+Traffic conv_backward_traffic(const ConvBackwardForm& form, const ConvShape& shape, MatrixPrecision precision);
 
 }  // namespace cuda
 }  // namespace cutis

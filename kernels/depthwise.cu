@@ -15,8 +15,8 @@
 // memory is read 1.5 (2.5) times per value of y and written once per value of x.
 //
 //   Bytes: x and y once, sizeof(T) c n (h w + p q). Seams: two rows of x again (stride 2: one) where strips of rows
-//   meet, two columns (one) where tiles of columns do; tiles hold 128 columns (stride 2: 64) or more, strips whole
-//   images unless there are too few for a grid. To each block 36 bytes of taps per channel (44 with on_load); with
+//   meet, two columns (one) where tiles of columns do; tiles hold 64 columns of y or more, strips whole images unless
+//   there are too few for a grid. To each block 36 bytes of taps per channel (44 with on_load); with
 //   statistics 8 bytes of partials per channel, written and read, and one count.
 //   FLOPs: 18 per value of y, 22 with on_load (stride 1), 26 with statistics: at 4 bytes per value (bf16) 4.5 to 6.5
 //   FLOPs per byte, where a H100 has about 20 fp32 FLOPs per byte: memory is the floor. bf16 values of y leave in
@@ -311,6 +311,27 @@ void depthwise_forward(T* y, const T* x, const float* w, const Normalize* on_loa
         s.stride == 1 ? choose.template operator()<false, 1>() : choose.template operator()<false, 2>();
     }
 }
+
+template <class T>
+Traffic depthwise_forward_traffic(bool on_load, bool statistics, const DepthwiseShape& s) {
+    if (s.n == 0) {
+        return {};
+    }
+    const DepthwiseTiling t = s.c % kVector<T> == 0
+                                  ? (s.stride == 1 ? forward_tiling<T, true, 1>(s) : forward_tiling<T, true, 2>(s))
+                                  : (s.stride == 1 ? forward_tiling<T, false, 1>(s) : forward_tiling<T, false, 2>(s));
+    const std::int64_t pixel = std::int64_t{sizeof(T)} * s.c, parts = t.parts();
+    Traffic traffic{depthwise_pixels_loaded(t, s.n, s.h, s.w, 3 - s.stride) * pixel,
+                    std::int64_t{s.n} * s.h * s.w * pixel};
+    traffic += Traffic::once(std::int64_t{s.n} * s.p() * s.q() * pixel);
+    traffic += Traffic::times(parts, (on_load ? 11 : 9) * 4 * std::int64_t{s.c});
+    if (statistics) {
+        traffic += Traffic::once(parts * 4 * (2 * s.c + 1)) + finish_statistics_traffic(t.parts(), true, s.c);
+    }
+    return traffic;
+}
+template Traffic depthwise_forward_traffic<float>(bool, bool, const DepthwiseShape&);
+template Traffic depthwise_forward_traffic<BFloat16>(bool, bool, const DepthwiseShape&);
 
 template void depthwise_forward(float*, const float*, const float*, const Normalize*, const BatchStatistics*,
                                 const DepthwiseShape&, Stream);

@@ -2,6 +2,7 @@
 
 #include "kernels/batchnorm.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Depthwise 3x3 convolution, padding 1, stride 1 or 2, NHWC, fp32, with the batchnorms around it joined on.
 
@@ -45,6 +46,21 @@ template <class T>
 void depthwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
                         const Normalize* on_load, const NormalizeBackward* before, const float* w,
                         const DepthwiseShape& shape, Stream stream);
+
+// Bytes: each value of x and y (g, dx) once, and those again that two tiles share: where strips of rows or tiles of
+// columns meet, two rows or columns (stride 2: one) of x, and of g and y in the backward pass. To each block its
+// channels' taps and figures; from each the partials of statistics, dw and `before`, which are read once more.
+
+template <class T>
+Traffic depthwise_forward_traffic(bool on_load, bool statistics, const DepthwiseShape& shape);
+
+/// Which of depthwise_backward's pointers are not null.
+struct DepthwiseBackwardForm {
+    bool dx = true, dw = true;
+    bool gradient_on_load = false, on_load = false, before = false;
+};
+template <class T>
+Traffic depthwise_backward_traffic(const DepthwiseBackwardForm& form, const DepthwiseShape& shape);
 
 }  // namespace cuda
 

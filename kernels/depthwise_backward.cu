@@ -441,6 +441,34 @@ void depthwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* 
     });
 }
 
+template <class T>
+Traffic depthwise_backward_traffic(const DepthwiseBackwardForm& form, const DepthwiseShape& s) {
+    if (!form.dx && !form.dw) {
+        return {};
+    }
+    const DepthwiseTiling t = s.c % kVector<T> == 0
+                                  ? (s.stride == 1 ? backward_tiling<T, true, 1>(s) : backward_tiling<T, true, 2>(s))
+                                  : (s.stride == 1 ? backward_tiling<T, false, 1>(s) : backward_tiling<T, false, 2>(s));
+    const bool before = form.dx && form.before;
+    const Wanted wanted{form.dx, form.dw, form.gradient_on_load, before || (form.dw && form.on_load), before};
+    const std::int64_t pixel = std::int64_t{sizeof(T)} * s.c, channels = 4 * std::int64_t{s.c}, parts = t.parts();
+    const std::int64_t inputs = std::int64_t{s.n} * s.h * s.w, outputs = std::int64_t{s.n} * s.p() * s.q();
+    const std::int64_t gradients = form.gradient_on_load ? 2 : 1;
+    Traffic traffic{gradients * depthwise_pixels_loaded(t, s.n, s.p(), s.q(), 3 - s.stride) * pixel,
+                    gradients * outputs * pixel};
+    traffic += Traffic::once(((wanted.x() ? 1 : 0) + (form.dx ? 1 : 0)) * inputs * pixel);
+    traffic += Traffic::times(parts, coefficient_rows(wanted).count * channels);
+    if (form.dw) {
+        traffic += Traffic::once(parts * 9 * channels) + finish_sum_traffic(t.parts(), std::int64_t{9} * s.c);
+    }
+    if (before) {
+        traffic += Traffic::once(parts * 2 * channels) + finish_sums_traffic(t.parts(), s.c);
+    }
+    return traffic;
+}
+template Traffic depthwise_backward_traffic<float>(const DepthwiseBackwardForm&, const DepthwiseShape&);
+template Traffic depthwise_backward_traffic<BFloat16>(const DepthwiseBackwardForm&, const DepthwiseShape&);
+
 template void depthwise_backward(float*, float*, const float*, const GradientOnLoadT<float>*, const float*,
                                  const Normalize*, const NormalizeBackward*, const float*, const DepthwiseShape&,
                                  Stream);

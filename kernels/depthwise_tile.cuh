@@ -89,6 +89,12 @@ inline DepthwiseTiling depthwise_tiling(int n, int rows, int columns, int c, int
     return t;
 }
 
+/// Pixels that all tiles of n images of height x width load together, the seams' `halo` rows and columns twice.
+inline std::int64_t depthwise_pixels_loaded(const DepthwiseTiling& t, int n, int height, int width, int halo) {
+    return std::int64_t{n} * (height + std::int64_t{t.row_strips - 1} * halo) *
+           (width + std::int64_t{t.column_tiles - 1} * halo);
+}
+
 /// Where a thread stands.
 struct DepthwisePlace {
     int slice, part;

@@ -12,8 +12,9 @@
 //   values      0  ..  7      8  ..  15     ..     16 bytes in, 16 bytes out (bf16)
 //   Philox     [0]    [1]    [2]    [3]     ..     one block of four words for four values
 //
-//   Bytes: 2 sizeof(T) n. Operations: ten rounds of two 32x32-bit products and some logic for four values, about 20
-//   integer instructions a value: in fp32 hidden behind memory, in bf16 about even with it on an H100.
+//   Bytes: 2 sizeof(T) n, and 8 for each 16 of values, always the same, where a state says the step. Operations: ten
+//   rounds of two 32x32-bit products and some logic for four values, about 20 integer instructions a value: in fp32
+//   hidden behind memory, in bf16 about even with it on an H100.
 
 namespace cutis::cuda {
 namespace {

@@ -4,6 +4,7 @@
 
 #include "kernels/step_state.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Dropout (Srivastava et al. 2014), inverted: what is kept grows by 1 / (1 - probability). The mask is stored nowhere:
 /// value i is dropped where word i of PhiloxStream(seed, RandomPurpose::dropout, 0, step_offset), as a uniform number,
@@ -45,6 +46,17 @@ void dropout_forward(T* y, const T* x, float probability, std::uint64_t seed, co
 template <class T>
 void dropout_backward(T* dx, const T* dy, float probability, std::uint64_t seed, const StepOffset& step_offset,
                       std::int64_t n, Stream stream);
+
+/// Bytes: every value in and out, and the step by each thread of 16 bytes of values where there is a state.
+template <class T>
+constexpr Traffic dropout_forward_traffic(bool state, std::int64_t n) {
+    constexpr std::int64_t kSize = sizeof(T);
+    return Traffic::once(2 * kSize * n) + Traffic::times(state ? (kSize * n + 15) / 16 : 0, sizeof(StepState::step));
+}
+template <class T>
+constexpr Traffic dropout_backward_traffic(bool state, std::int64_t n) {
+    return dropout_forward_traffic<T>(state, n);
+}
 
 }  // namespace cuda
 }  // namespace cutis

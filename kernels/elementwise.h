@@ -5,6 +5,7 @@
 #include "kernels/activation.h"
 #include "kernels/bfloat16.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Value by value, fp32, n values. Every output may be one of the inputs.
 
@@ -59,5 +60,36 @@ void activation_backward(T* dx, const T* dy, const T* x, Activation act, std::in
 /// y = x as the other type: fp32 to bf16, rounded to the nearest, ties to even, or bf16 to fp32.
 template <class To, class From>
 void cast(To* y, const From* x, std::int64_t n, Stream stream);
+
+// Bytes: each value of each array once.
+
+template <class T>
+constexpr Traffic fill_traffic(std::int64_t n) {
+    return Traffic::once(std::int64_t{sizeof(T)} * n);
+}
+template <class T>
+constexpr Traffic add_traffic(std::int64_t n) {
+    return Traffic::once(3 * std::int64_t{sizeof(T)} * n);
+}
+template <class T>
+constexpr Traffic scale_traffic(std::int64_t n) {
+    return Traffic::once(2 * std::int64_t{sizeof(T)} * n);
+}
+template <class T>
+constexpr Traffic axpy_traffic(std::int64_t n) {
+    return Traffic::once(3 * std::int64_t{sizeof(T)} * n);
+}
+template <class T>
+constexpr Traffic activation_forward_traffic(std::int64_t n) {
+    return Traffic::once(2 * std::int64_t{sizeof(T)} * n);
+}
+template <class T>
+constexpr Traffic activation_backward_traffic(std::int64_t n) {
+    return Traffic::once(3 * std::int64_t{sizeof(T)} * n);
+}
+template <class To, class From>
+constexpr Traffic cast_traffic(std::int64_t n) {
+    return Traffic::once(std::int64_t{sizeof(To) + sizeof(From)} * n);
+}
 
 }  // namespace cutis::cuda

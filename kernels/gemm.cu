@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "kernels/gemm_traffic.cuh"
 #include "kernels/matrix_checks.h"
 
 // The plain matrix product, and the sum over the parts of a product that was cut along k. Tiles, shared memory and
@@ -128,6 +129,41 @@ void finish_tile_gradients(const NormalizeBackward& out, const float* partials, 
     });
 }
 
+namespace {
+
+// Bytes of finish_tiles, where `finish` is what the second stage moves for so many parts.
+template <class Finish>
+Traffic finish_tiles_traffic(std::int64_t rows, int c, Finish&& finish) {
+    const int tiles = tile_parts(rows);
+    if (tiles <= kMostParts) {
+        return finish(tiles);
+    }
+    const int parts = static_cast<int>(blocks_for(tiles, kJoined));
+    return Traffic::once(8 * std::int64_t{c} * (tiles + parts)) + finish(parts);
+}
+
+}  // namespace
+
+Traffic finish_tile_statistics_traffic(std::int64_t rows, int c) {
+    return finish_tiles_traffic(rows, c, [c](int parts) { return finish_statistics_traffic(parts, false, c); });
+}
+
+Traffic finish_tile_gradients_traffic(std::int64_t rows, int c) {
+    return finish_tiles_traffic(rows, c, [c](int parts) { return finish_sums_traffic(parts, c); });
+}
+
+template <class T>
+Traffic gemm_with_traffic(const ProductSizes& p, const EpilogueTraffic& epilogue, MatrixPrecision precision) {
+    const FactorTraffic a{p.m * p.k, p.m * p.k, Storage::depth_contiguous};
+    const FactorTraffic b{p.k * p.n, p.k * p.n, Storage::depth_contiguous};
+    Traffic traffic;
+    for_tile<T>(precision, static_cast<int>(p.n),
+                [&]<class Tile>() { traffic = product_traffic<Tile>(p, a, b, epilogue); });
+    return traffic;
+}
+template Traffic gemm_with_traffic<float>(const ProductSizes&, const EpilogueTraffic&, MatrixPrecision);
+template Traffic gemm_with_traffic<BFloat16>(const ProductSizes&, const EpilogueTraffic&, MatrixPrecision);
+
 template <class T>
 void gemm_with(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
                std::int64_t lda, const T* b, std::int64_t ldb, const Epilogue<T>& epilogue, bool may_split,
@@ -171,6 +207,15 @@ void gemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int
                           .add = accumulate ? c : nullptr},
                          true, precision, stream);
 }
+template <class T, class C>
+Traffic gemm_traffic(std::int64_t m, std::int64_t n, std::int64_t k, bool accumulate, MatrixPrecision precision) {
+    return matrix::gemm_with_traffic<T>({m, n, k, 1, true},
+                                        {.out_is_float = std::is_same_v<C, float>, .add = accumulate}, precision);
+}
+template Traffic gemm_traffic<float, float>(std::int64_t, std::int64_t, std::int64_t, bool, MatrixPrecision);
+template Traffic gemm_traffic<BFloat16, BFloat16>(std::int64_t, std::int64_t, std::int64_t, bool, MatrixPrecision);
+template Traffic gemm_traffic<BFloat16, float>(std::int64_t, std::int64_t, std::int64_t, bool, MatrixPrecision);
+
 template void gemm(Transpose, Transpose, std::int64_t, std::int64_t, std::int64_t, const float*, std::int64_t,
                    const float*, std::int64_t, bool, float*, std::int64_t, MatrixPrecision, Stream);
 template void gemm(Transpose, Transpose, std::int64_t, std::int64_t, std::int64_t, const BFloat16*, std::int64_t,

@@ -106,23 +106,36 @@ void sum_splits(const Epilogue<T>& epilogue, const float* parts, int splits, std
 /// Parts that k is cut into so that `tiles` tiles of c fill the GPU, at least four depth tiles each.
 int splits_for(std::int64_t tiles, int depth_tiles);
 
+/// How a product is cut into blocks.
+struct ProductPlan {
+    std::int64_t tiles_m, tiles_n;
+    int depth_tiles, split_tiles, splits;
+};
+template <class Tile>
+ProductPlan plan_product(int m, int n, int k, int groups, bool may_split) {
+    ProductPlan plan{blocks_for(m, Tile::kM), blocks_for(n, Tile::kN), static_cast<int>(blocks_for(k, Tile::kDepth)), 1,
+                     1};
+    const int wanted = may_split ? splits_for(plan.tiles_m * plan.tiles_n * groups, plan.depth_tiles) : 1;
+    if (plan.depth_tiles > 0) {
+        plan.split_tiles = static_cast<int>(blocks_for(plan.depth_tiles, wanted));
+        plan.splits = static_cast<int>(blocks_for(plan.depth_tiles, plan.split_tiles));
+    }
+    return plan;
+}
+
 /// c = a * b for every group. `may_split`: k may be cut where tiles are few; epilogue.sums is none then.
 template <class Tile, class A, class B>
 void multiply(const A& a, const B& b, const Epilogue<typename Tile::T>& epilogue, int m, int n, int k, int groups,
               bool may_split, Stream stream) {
-    const int tiles_m = static_cast<int>(blocks_for(m, Tile::kM)), tiles_n = static_cast<int>(blocks_for(n, Tile::kN));
-    const int depth_tiles = static_cast<int>(blocks_for(k, Tile::kDepth));
-    const std::int64_t tiles = std::int64_t{tiles_m} * tiles_n * groups;
-    const int wanted = may_split ? splits_for(tiles, depth_tiles) : 1;
-    const int split_tiles = depth_tiles == 0 ? 1 : static_cast<int>(blocks_for(depth_tiles, wanted));
-    const int splits = depth_tiles == 0 ? 1 : static_cast<int>(blocks_for(depth_tiles, split_tiles));
-
+    const ProductPlan plan = plan_product<Tile>(m, n, k, groups, may_split);
+    const int splits = plan.splits;
     const auto launch_product = [&](const Epilogue<typename Tile::T>& to) {
-        launch<gemm_kernel<Tile, A, B>>({.grid = dim3(static_cast<unsigned>(std::int64_t{tiles_m} * tiles_n),
+        launch<gemm_kernel<Tile, A, B>>({.grid = dim3(static_cast<unsigned>(plan.tiles_m * plan.tiles_n),
                                                       static_cast<unsigned>(groups), static_cast<unsigned>(splits)),
                                          .block = Tile::kThreads,
                                          .shared_bytes = Ring<Tile, A, B>::kSharedBytes},
-                                        stream, a, b, to, GemmExtent{m, n, k, tiles_n, split_tiles});
+                                        stream, a, b, to,
+                                        GemmExtent{m, n, k, static_cast<int>(plan.tiles_n), plan.split_tiles});
     };
     if (splits == 1) {
         launch_product(epilogue);

@@ -4,6 +4,7 @@
 
 #include "kernels/precision.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 namespace cutis {
 
@@ -33,6 +34,10 @@ template <class T, class C>
 void gemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const T* a,
           std::int64_t lda, const T* b, std::int64_t ldb, bool accumulate, C* c, std::int64_t ldc,
           MatrixPrecision precision, Stream stream);
+
+/// Bytes: a once for each tile of columns, b once for each of rows (kernels/gemm.cuh), c once; parts where k is cut.
+template <class T, class C>
+Traffic gemm_traffic(std::int64_t m, std::int64_t n, std::int64_t k, bool accumulate, MatrixPrecision precision);
 
 }  // namespace cuda
 }  // namespace cutis

@@ -4,6 +4,7 @@
 
 #include "kernels/precision.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// The fully connected layer, fp32: x is rows x c, w is k x c, y is rows x k.
 
@@ -29,5 +30,12 @@ void linear_forward(T* y, const T* x, const T* w, const float* bias, std::int64_
 template <class T>
 void linear_backward(T* dx, float* dw, float* db, const T* dy, const T* x, const T* w, std::int64_t rows, int c, int k,
                      MatrixPrecision precision, Stream stream);
+
+// Bytes of the path that matrix_path() gives, with our own product in the place of cuBLASLt's.
+
+template <class T>
+Traffic linear_forward_traffic(bool bias, std::int64_t rows, int c, int k, MatrixPrecision precision);
+template <class T>
+Traffic linear_backward_traffic(bool dx, bool dw, bool db, std::int64_t rows, int c, int k, MatrixPrecision precision);
 
 }  // namespace cutis::cuda

@@ -194,6 +194,15 @@ void backward(T* dx, const T* dy, const T* x, const LocalResponseNorm& norm, std
         constants_of(norm), tiling, rows, c);
 }
 
+// Channels of a row that tiles load beside their own.
+int edges_loaded(const Tiling& tiling, int c) {
+    int loaded = 0;
+    for (int seam = tiling.channels; seam < c; seam += tiling.channels) {
+        loaded += std::min(tiling.before, seam) + std::min(tiling.behind, c - seam);
+    }
+    return loaded;
+}
+
 }  // namespace
 
 template <class T>
@@ -218,6 +227,24 @@ void local_response_norm_backward(T* dx, const T* dy, const T* x, const LocalRes
     }
 }
 
+template <class T>
+Traffic local_response_norm_forward_traffic(const LocalResponseNorm& norm, std::int64_t rows, int c) {
+    const std::int64_t row = std::int64_t{sizeof(T)} * rows;
+    const int edges = edges_loaded(tiling_of(c, norm.channels_before(), norm.channels_behind()), c);
+    return Traffic::once(2 * row * c) + Traffic{row * edges, 0};
+}
+
+template <class T>
+Traffic local_response_norm_backward_traffic(const LocalResponseNorm& norm, std::int64_t rows, int c) {
+    const std::int64_t row = std::int64_t{sizeof(T)} * rows;
+    const int edges = edges_loaded(tiling_of(c, norm.size - 1, norm.size - 1), c);
+    return Traffic::once(3 * row * c) + Traffic{2 * row * edges, 0};
+}
+
+template Traffic local_response_norm_forward_traffic<float>(const LocalResponseNorm&, std::int64_t, int);
+template Traffic local_response_norm_forward_traffic<BFloat16>(const LocalResponseNorm&, std::int64_t, int);
+template Traffic local_response_norm_backward_traffic<float>(const LocalResponseNorm&, std::int64_t, int);
+template Traffic local_response_norm_backward_traffic<BFloat16>(const LocalResponseNorm&, std::int64_t, int);
 template void local_response_norm_forward(float*, const float*, const LocalResponseNorm&, std::int64_t, int, Stream);
 template void local_response_norm_forward(BFloat16*, const BFloat16*, const LocalResponseNorm&, std::int64_t, int,
                                           Stream);

@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Local response normalisation across channels (Krizhevsky, Sutskever and Hinton 2012, section 3.3), with the
 /// constants of torch.nn.LocalResponseNorm, which divides alpha by the window's size. Tensors are rows x c, rows = n h
@@ -48,6 +49,13 @@ void local_response_norm_forward(T* y, const T* x, const LocalResponseNorm& norm
 template <class T>
 void local_response_norm_backward(T* dx, const T* dy, const T* x, const LocalResponseNorm& norm, std::int64_t rows,
                                   int c, Stream stream);
+
+/// Bytes: each value of each tensor once; of inputs those again that windows across a seam between tiles of 512
+/// channels reach.
+template <class T>
+Traffic local_response_norm_forward_traffic(const LocalResponseNorm& norm, std::int64_t rows, int c);
+template <class T>
+Traffic local_response_norm_backward_traffic(const LocalResponseNorm& norm, std::int64_t rows, int c);
 
 }  // namespace cuda
 }  // namespace cutis

@@ -283,4 +283,69 @@ template void lstm_backward(const LstmGradientsT<BFloat16>&, const BFloat16*, co
                             const BFloat16*, const LstmSavedT<BFloat16>&, const LstmWeightsT<BFloat16>&,
                             const LstmStateT<BFloat16>&, const LstmShape&, const LstmOptions&, Stream);
 
+template <class T>
+Traffic lstm_cell_forward_traffic(bool recurrent, bool bias, bool before, const LstmShape& s) {
+    const std::int64_t states = std::int64_t{s.n} * s.h, kSize = sizeof(T);
+    return Traffic::once(states * (2 * 4 * kSize + kSize + 4 + (recurrent ? 16 : 0) + (before ? 4 : 0))) +
+           Traffic::times(bias ? s.n : 0, 32 * std::int64_t{s.h});
+}
+
+template <class T>
+Traffic lstm_cell_backward_traffic(bool recurrent, bool before, const LstmShape& s) {
+    const std::int64_t states = std::int64_t{s.n} * s.h, kSize = sizeof(T);
+    return Traffic::once(states * (2 * 4 * kSize + kSize + 2 * 4 + 4 + (recurrent ? 4 : 0) + (before ? 4 : 0)));
+}
+
+template <class T>
+Traffic lstm_forward_traffic(const LstmForwardForm& form, const LstmShape& s, const LstmOptions& options) {
+    const std::int64_t h = s.h;
+    Traffic traffic = gemm_traffic<T, T>(std::int64_t{s.n} * s.t, 4 * h, s.c, false, options.precision);
+    if (is_resident<T>(s, options)) {
+        return traffic + lstm_resident_forward_traffic<T>(form, s);
+    }
+    for (int step = 0; step < s.t; ++step) {
+        const bool recurrent = step > 0 || form.h0;
+        traffic += recurrent ? gemm_traffic<T, float>(s.n, 4 * h, h, false, options.precision) : Traffic{};
+        traffic += lstm_cell_forward_traffic<T>(recurrent, form.bias, step > 0 || form.c0, s);
+    }
+    return traffic;
+}
+
+template <class T>
+Traffic lstm_backward_traffic(const LstmBackwardForm& form, const LstmShape& s, const LstmOptions& options) {
+    const std::int64_t h = s.h, rows = std::int64_t{s.n} * s.t;
+    Traffic traffic;
+    if (is_resident<T>(s, options)) {
+        traffic = lstm_resident_backward_traffic<T>(form, s);
+    } else {
+        for (int step = 0; step < s.t; ++step) {
+            const bool last = step == s.t - 1;
+            traffic += last ? Traffic{} : gemm_traffic<T, float>(s.n, h, 4 * h, false, options.precision);
+            traffic += lstm_cell_backward_traffic<T>(!last, step > 0 || form.c0, s);
+        }
+        traffic += form.dh0 ? gemm_traffic<T, T>(s.n, h, 4 * h, false, options.precision) : Traffic{};
+    }
+    if (form.dx) {
+        traffic += gemm_traffic<T, T>(rows, s.c, 4 * h, false, options.precision);
+    }
+    if (form.dw_ih) {
+        traffic += gemm_traffic<T, float>(4 * h, s.c, rows, false, options.precision);
+    }
+    if (form.dw_hh) {
+        const std::int64_t read = form.h0 ? rows : rows - s.n;  // the hidden state before each step
+        traffic += Traffic::once(std::int64_t{sizeof(T)} * h * (rows + read)) +
+                   gemm_traffic<T, float>(4 * h, h, rows, false, options.precision);
+    }
+    return traffic + (form.db ? sum_columns_traffic<T>(false, rows, static_cast<int>(4 * h)) : Traffic{});
+}
+
+#define CUTIS_INSTANTIATE(T)                                                                                  \
+    template Traffic lstm_forward_traffic<T>(const LstmForwardForm&, const LstmShape&, const LstmOptions&);   \
+    template Traffic lstm_backward_traffic<T>(const LstmBackwardForm&, const LstmShape&, const LstmOptions&); \
+    template Traffic lstm_cell_forward_traffic<T>(bool, bool, bool, const LstmShape&);                        \
+    template Traffic lstm_cell_backward_traffic<T>(bool, bool, const LstmShape&);
+CUTIS_INSTANTIATE(float)
+CUTIS_INSTANTIATE(BFloat16)
+#undef CUTIS_INSTANTIATE
+
 }  // namespace cutis::cuda

@@ -3,6 +3,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/precision.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// One layer of long short-term memory (Hochreiter and Schmidhuber 1997; forget gate: Gers et al. 2000) in PyTorch's
 /// conventions. For each sample and step, where h' and c' are the hidden and the cell state of the step before:
@@ -133,6 +134,30 @@ void lstm_cell_forward(T* y, const LstmSavedT<T>& saved, const float* recurrent,
 template <class T>
 void lstm_cell_backward(T* dgates, float* dc, const T* dy, const float* recurrent, const LstmSavedT<T>& saved,
                         const float* c0, const LstmShape& shape, int step, Stream stream);
+
+/// Which of an LSTM's pointers are not null; `bias`: both.
+struct LstmForwardForm {
+    bool bias = true, h0 = false, c0 = false;
+};
+struct LstmBackwardForm {
+    bool dx = true, dw_ih = true, dw_hh = true, db = true, dh0 = false, dc0 = false;
+    bool h0 = false, c0 = false, dc_n = false;
+};
+
+// Bytes: the products' over all steps (gemm_traffic), and what the file comments of lstm.cu and lstm_resident.cu say of
+// the cells; recurrent weights once per slice of the batch (resident) or step. Copies of dc_n by the runtime are not in
+// it.
+
+template <class T>
+Traffic lstm_forward_traffic(const LstmForwardForm& form, const LstmShape& shape, const LstmOptions& options);
+template <class T>
+Traffic lstm_backward_traffic(const LstmBackwardForm& form, const LstmShape& shape, const LstmOptions& options);
+
+/// `before`: there is a cell state before the step.
+template <class T>
+Traffic lstm_cell_forward_traffic(bool recurrent, bool bias, bool before, const LstmShape& shape);
+template <class T>
+Traffic lstm_cell_backward_traffic(bool recurrent, bool before, const LstmShape& shape);
 
 }  // namespace cuda
 }  // namespace cutis

@@ -362,6 +362,34 @@ void lstm_resident_forward(T* y, const LstmSavedT<T>& saved, const LstmWeightsT<
                                                     weights.w_hh, weights.b_ih, weights.b_hh, start.h0, start.c0, s);
     });
 }
+template <class T>
+Traffic lstm_resident_forward_traffic(const LstmForwardForm& form, const LstmShape& s) {
+    const std::int64_t h = s.h, states = s.n * h, kSize = sizeof(T);
+    Traffic traffic = Traffic::once(states * s.t * (2 * 4 * kSize + kSize + 4) + (form.c0 ? 4 * states : 0));
+    with_shape<T>(s.h, [&]<class Shape>(Shape) {
+        const std::int64_t slices = blocks_for(s.n, Shape::kSamples);
+        traffic += Traffic::times(slices, 4 * h * h * kSize + (form.bias ? 32 * h : 0));
+        traffic += Traffic::times(form.h0 ? Shape::kBlocks : 0, states * kSize);
+    });
+    return traffic;
+}
+template Traffic lstm_resident_forward_traffic<float>(const LstmForwardForm&, const LstmShape&);
+template Traffic lstm_resident_forward_traffic<BFloat16>(const LstmForwardForm&, const LstmShape&);
+
+template <class T>
+Traffic lstm_resident_backward_traffic(const LstmBackwardForm& form, const LstmShape& s) {
+    const std::int64_t h = s.h, states = s.n * h, kSize = sizeof(T);
+    Traffic traffic = Traffic::once(states * s.t * (2 * 4 * kSize + kSize + 4));
+    traffic +=
+        Traffic::once(states * ((form.c0 ? 4 : 0) + (form.dc_n ? 4 : 0) + (form.dh0 ? kSize : 0) + (form.dc0 ? 4 : 0)));
+    with_shape<T>(s.h, [&]<class Shape>(Shape) {
+        traffic += Traffic::times(blocks_for(s.n, Shape::kSamples), 4 * h * h * kSize);
+    });
+    return traffic;
+}
+template Traffic lstm_resident_backward_traffic<float>(const LstmBackwardForm&, const LstmShape&);
+template Traffic lstm_resident_backward_traffic<BFloat16>(const LstmBackwardForm&, const LstmShape&);
+
 template void lstm_resident_forward(float*, const LstmSaved&, const LstmWeights&, const LstmState&, const LstmShape&,
                                     Stream);
 template void lstm_resident_forward(BFloat16*, const LstmSavedT<BFloat16>&, const LstmWeightsT<BFloat16>&,

@@ -407,4 +407,9 @@ template <class T>
 void lstm_resident_backward(T* dgates, T* dh0, float* dc0, const T* dy, const float* dc_n, const LstmSavedT<T>& saved,
                             const T* w_hh, const float* c0, const LstmShape& shape, Stream stream);
 
+template <class T>
+Traffic lstm_resident_forward_traffic(const LstmForwardForm& form, const LstmShape& shape);
+template <class T>
+Traffic lstm_resident_backward_traffic(const LstmBackwardForm& form, const LstmShape& shape);
+
 }  // namespace cutis::cuda

@@ -124,7 +124,8 @@ std::vector<cuda::TensorChunk> cuda::chunks_of(std::span<const std::int64_t> siz
     std::vector<TensorChunk> chunks;
     for (std::size_t tensor = 0; tensor < sizes.size(); ++tensor) {
         for (std::int64_t begin = 0; begin < sizes[tensor]; begin += kChunkValues) {
-            chunks.push_back({begin, static_cast<std::int32_t>(tensor)});
+            const std::int64_t count = std::min(kChunkValues, sizes[tensor] - begin);
+            chunks.push_back({begin, static_cast<std::int32_t>(tensor), static_cast<std::int32_t>(count)});
         }
     }
     return chunks;

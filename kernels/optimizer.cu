@@ -1,5 +1,6 @@
 #include "kernels/optimizer.h"
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 
@@ -27,7 +28,8 @@
 //     AdamW                     w g m v       w m v      28
 //     norm of the gradients     g                         4
 //     average of the weights    a w           a          12
-//   and per chunk 96 bytes of tables. FLOPs: 4 to 14 a value. 3.5 million values in AdamW: 98 MB.
+//   and of tables 16 to each thread of a chunk, 36 to 60 more to each that has values: up to 20 KiB a chunk, from the
+//   cache. FLOPs: 4 to 14 a value, half of one per byte: memory is the floor. 3.5 million values in AdamW: 98 MB.
 
 namespace cutis::cuda {
 namespace {
@@ -59,7 +61,7 @@ __global__ void __launch_bounds__(kThreads)
     if (i >= count) {
         return;
     }
-    const OptimizerParameter& parameter = parameters[i];
+    const OptimizerParameter parameter = parameters[i];
     StepConstants& result = constants[i];
     const float updates = *parameter.updates;
     const double step = static_cast<double>(updates) + 1.0;
@@ -147,9 +149,9 @@ __device__ __forceinline__ void update(const Rule& rule, const StepConstants& k,
 
 // Calls vector(i) for pieces of N values and single(i) for the last few values, i counted in the tensor.
 template <class Vector, class Single>
-__device__ __forceinline__ void for_chunk(std::int64_t begin, std::int64_t n, Vector vector, Single single) {
-    const std::int64_t end = begin + kChunkValues < n ? begin + kChunkValues : n;
-    for (std::int64_t i = begin + threadIdx.x * N; i < end; i += kThreads * N) {
+__device__ __forceinline__ void for_chunk(const TensorChunk& chunk, Vector vector, Single single) {
+    const std::int64_t end = chunk.begin + chunk.count;
+    for (std::int64_t i = chunk.begin + threadIdx.x * N; i < end; i += kThreads * N) {
         if (i + N <= end) {
             vector(i);
         } else {
@@ -160,17 +162,25 @@ __device__ __forceinline__ void for_chunk(std::int64_t begin, std::int64_t n, Ve
     }
 }
 
+// Whether for_chunk has something for the calling thread. Most tensors are short: the others need not read tables.
+__device__ __forceinline__ bool has_values(const TensorChunk& chunk) {
+    return static_cast<int>(threadIdx.x) * N < chunk.count;
+}
+
 template <class Rule>
 __global__ void __launch_bounds__(kThreads) step_kernel(Rule rule, const OptimizerParameter* parameters,
                                                         const TensorChunk* chunks, const StepConstants* constants) {
     const TensorChunk chunk = chunks[blockIdx.x];
+    if (!has_values(chunk)) {
+        return;
+    }
     const StepConstants k = constants[chunk.tensor];
-    const OptimizerParameter& parameter = parameters[chunk.tensor];
+    const OptimizerParameter parameter = parameters[chunk.tensor];  // in registers: stores might change the table
     if (k.gradient != k.gradient) {
         return;
     }
     for_chunk(
-        chunk.begin, parameter.n, [&](std::int64_t i) { update<Rule, N>(rule, k, parameter, i); },
+        chunk, [&](std::int64_t i) { update<Rule, N>(rule, k, parameter, i); },
         [&](std::int64_t i) { update<Rule, 1>(rule, k, parameter, i); });
 }
 
@@ -202,7 +212,7 @@ __global__ void __launch_bounds__(kThreads)
     const float* const gradient = parameters[chunk.tensor].gradient;
     double sum = 0.0;
     for_chunk(
-        chunk.begin, parameters[chunk.tensor].n,
+        chunk,
         [&](std::int64_t i) {
             const Floats<N> g = load<N>(gradient + i);
 #pragma unroll
@@ -238,11 +248,14 @@ __global__ void __launch_bounds__(kThreads)
 __global__ void __launch_bounds__(kThreads)
     average_kernel(const AveragedTensor* tensors, const TensorChunk* chunks, const StepState* state) {
     const TensorChunk chunk = chunks[blockIdx.x];
+    if (!has_values(chunk)) {
+        return;
+    }
     const AveragedTensor tensor = tensors[chunk.tensor];
     const float decay = state->ema_decay;
     const auto mix = [&](float average, float w) { return decay * average + (1.0f - decay) * w; };
     for_chunk(
-        chunk.begin, tensor.n,
+        chunk,
         [&](std::int64_t i) {
             const Floats<N> w = load<N>(tensor.w + i);
             Floats<N> average = load<N>(tensor.average + i);
@@ -306,6 +319,72 @@ void ema_update(const AveragedTensor* tensors, const TensorChunk* chunks, int ch
                 Stream stream) {
     launch<average_kernel>({.grid = static_cast<unsigned>(chunk_count), .block = kThreads}, stream, tensors, chunks,
                            state);
+}
+
+namespace {
+
+struct Work {
+    std::int64_t tensors = 0, chunks = 0, values = 0;
+    std::int64_t threads = 0;  // that have values
+};
+Work work_of(std::span<const std::int64_t> sizes) {
+    Work work;
+    for (const std::int64_t n : sizes) {
+        ++work.tensors;
+        work.values += n;
+        for (std::int64_t begin = 0; begin < n; begin += kChunkValues) {
+            ++work.chunks;
+            work.threads += std::min<std::int64_t>(kThreads, (n - begin + N - 1) / N);
+        }
+    }
+    return work;
+}
+
+// Every thread reads its chunk, each with values what it needs of the tensors' table and `of_all` that is the same for
+// all.
+Traffic tables_traffic(const Work& work, std::int64_t of_tensor, std::int64_t of_all) {
+    constexpr std::int64_t kChunk = sizeof(TensorChunk);
+    return Traffic{work.chunks * kThreads * kChunk + work.threads * (of_tensor + of_all),
+                   work.chunks * kChunk + work.tensors * of_tensor + of_all};
+}
+
+// `constants`: those of StepConstants that the rule uses.
+template <class Rule>
+Traffic step_traffic(std::span<const std::int64_t> sizes, int constants, const OptimizerForm& form) {
+    const Work work = work_of(sizes);
+    constexpr std::int64_t kStates = (Rule::kFirst ? 1 : 0) + (Rule::kSecond ? 1 : 0);
+    // constants_kernel: a pointer, lr and weight_decay; the steps both ways; the results.
+    Traffic traffic = Traffic::once(work.tensors * (8 + 2 * 4 + 2 * 4 + std::int64_t{sizeof(StepConstants)}));
+    traffic += Traffic::times(form.state ? work.tensors : 0, sizeof(double));
+    traffic += Traffic::times(form.scale ? work.tensors : 0, sizeof(float));
+    traffic += tables_traffic(work, 4 * constants + 8 * (3 + kStates), 0);  // three pointers and the states'
+    return traffic + Traffic::once(work.values * (12 + 8 * kStates + (form.narrow_weights ? 2 : 0)));
+}
+
+}  // namespace
+
+Traffic gradient_scale_traffic(std::span<const std::int64_t> sizes) {
+    const Work work = work_of(sizes);
+    constexpr std::int64_t kChunk = sizeof(TensorChunk);
+    const Traffic tables{work.chunks * kThreads * (kChunk + 8), work.chunks * kChunk + work.tensors * 8};
+    return tables + Traffic::once(4 * work.values + 2 * 8 * work.chunks + 12);
+}
+
+Traffic sgd_step_traffic(std::span<const std::int64_t> sizes, const OptimizerForm& form) {
+    return form.momentum ? step_traffic<SgdMomentum>(sizes, 4, form) : step_traffic<Sgd>(sizes, 3, form);
+}
+
+Traffic rmsprop_step_traffic(std::span<const std::int64_t> sizes, const OptimizerForm& form) {
+    return form.momentum ? step_traffic<Rmsprop<true>>(sizes, 3, form) : step_traffic<Rmsprop<false>>(sizes, 3, form);
+}
+
+Traffic adamw_step_traffic(std::span<const std::int64_t> sizes, const OptimizerForm& form) {
+    return step_traffic<Adamw>(sizes, 5, form);
+}
+
+Traffic ema_update_traffic(std::span<const std::int64_t> sizes) {
+    const Work work = work_of(sizes);
+    return tables_traffic(work, 2 * 8, sizeof(float)) + Traffic::once(12 * work.values);
 }
 
 }  // namespace cutis::cuda

@@ -7,6 +7,7 @@
 #include "kernels/bfloat16.h"
 #include "kernels/step_state.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// One step of an optimiser over a flat parameter of n values with gradient g, as torch.optim defines it, fp32. State
 /// arrays have n values and start at zero. `lr` is the learning rate of this step.
@@ -83,10 +84,11 @@ struct OptimizerParameter {
     float weight_decay = 1.0f;  ///< multiplies the options' weight_decay; 0 for parameters that must not decay
 };
 
-/// What one block of threads works on: up to kChunkValues values of tensor number `tensor`, from value `begin` on.
+/// What one block of threads works on: `count` values of tensor number `tensor`, from value `begin` on.
 struct TensorChunk {
     std::int64_t begin;
     std::int32_t tensor;
+    std::int32_t count;  ///< up to kChunkValues
 };
 inline constexpr std::int64_t kChunkValues = 4096;
 
@@ -134,6 +136,20 @@ struct AveragedTensor {
 /// average = decay * average + (1 - decay) * w for all tensors, decay = state->ema_decay. All arrays in device memory.
 void ema_update(const AveragedTensor* tensors, const TensorChunk* chunks, int chunk_count, const StepState* state,
                 Stream stream);
+
+/// What of a step depends on pointers and options.
+struct OptimizerForm {
+    bool momentum = false;  ///< of SGD and RMSprop is not 0
+    bool narrow_weights = false, state = false, scale = false;
+};
+
+// Bytes for tensors of these sizes: each value of each array once, and the tables, which every thread of a chunk reads.
+
+Traffic gradient_scale_traffic(std::span<const std::int64_t> sizes);
+Traffic sgd_step_traffic(std::span<const std::int64_t> sizes, const OptimizerForm& form);
+Traffic rmsprop_step_traffic(std::span<const std::int64_t> sizes, const OptimizerForm& form);
+Traffic adamw_step_traffic(std::span<const std::int64_t> sizes, const OptimizerForm& form);
+Traffic ema_update_traffic(std::span<const std::int64_t> sizes);
 
 }  // namespace cuda
 }  // namespace cutis

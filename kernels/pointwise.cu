@@ -2,7 +2,7 @@
 
 #include "kernels/cublaslt.h"
 #include "kernels/elementwise.h"
-#include "kernels/gemm.cuh"
+#include "kernels/gemm_traffic.cuh"
 #include "kernels/matrix_checks.h"
 
 // Pointwise convolution on two paths (cublaslt.h): the library's product between passes of its own kind, or everything
@@ -149,6 +149,51 @@ void pointwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* 
     }
 }
 
+template <class T>
+Traffic pointwise_forward_traffic(bool on_load, bool statistics, std::int64_t rows, int c, int k,
+                                  MatrixPrecision precision) {
+    const FactorTraffic x{rows * c, rows * c, kDepth, on_load ? 2 : 0},
+        w{std::int64_t{k} * c, std::int64_t{k} * c, kDepth};
+    Traffic traffic;
+    for_tile<T>(precision, k, [&]<class Tile>() {
+        traffic = product_traffic<Tile>(
+            {rows, k, c, 1, !on_load && !statistics}, x, w,
+            {.out_is_float = sizeof(T) == 4, .sums = statistics ? ColumnSums::statistics : ColumnSums::none});
+    });
+    return traffic + (statistics ? finish_tile_statistics_traffic(rows, k) : Traffic{});
+}
+
+template <class T>
+Traffic pointwise_backward_traffic(const PointwiseBackwardForm& form, std::int64_t rows, int c, int k,
+                                   MatrixPrecision precision) {
+    const auto gradient = [&](Storage storage) {
+        return FactorTraffic{rows * k, rows * k, storage, form.gradient_on_load ? 3 : 0, form.gradient_on_load};
+    };
+    Traffic traffic;
+    for_tile<T>(precision, c, [&]<class Tile>() {
+        if (form.dx) {
+            traffic += product_traffic<Tile>({rows, c, k, 1, !form.gradient_on_load && !form.before}, gradient(kDepth),
+                                             {std::int64_t{k} * c, std::int64_t{k} * c, kWidth},
+                                             {.out_is_float = sizeof(T) == 4,
+                                              .add = form.dx_add,
+                                              .sums = form.before ? ColumnSums::gradients : ColumnSums::none});
+            traffic += form.before ? finish_tile_gradients_traffic(rows, c) : Traffic{};
+        }
+        if (form.dw) {
+            traffic +=
+                product_traffic<Tile>({k, c, rows, 1, true}, gradient(kWidth),
+                                      {rows * c, rows * c, kWidth, form.on_load ? 2 : 0}, {.out_is_float = true});
+        }
+    });
+    return traffic;
+}
+
+template Traffic pointwise_forward_traffic<float>(bool, bool, std::int64_t, int, int, MatrixPrecision);
+template Traffic pointwise_forward_traffic<BFloat16>(bool, bool, std::int64_t, int, int, MatrixPrecision);
+template Traffic pointwise_backward_traffic<float>(const PointwiseBackwardForm&, std::int64_t, int, int,
+                                                   MatrixPrecision);
+template Traffic pointwise_backward_traffic<BFloat16>(const PointwiseBackwardForm&, std::int64_t, int, int,
+                                                      MatrixPrecision);
 template void pointwise_forward(float*, const float*, const float*, const Normalize*, const BatchStatistics*,
                                 std::int64_t, int, int, MatrixPrecision, Stream);
 template void pointwise_forward(BFloat16*, const BFloat16*, const BFloat16*, const Normalize*, const BatchStatistics*,

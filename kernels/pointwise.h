@@ -5,6 +5,7 @@
 #include "kernels/batchnorm.h"
 #include "kernels/precision.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Pointwise (1x1) convolution, a GEMM in NHWC: y[rows x k] = x[rows x c] * w[k x c]^T, with the batchnorms around it
 /// joined on. fp32.
@@ -44,5 +45,21 @@ template <class T>
 void pointwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* gradient_on_load, const T* x,
                         const Normalize* on_load, const NormalizeBackward* before, const T* dx_add, const T* w,
                         std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream);
+
+// Bytes: a product's (gemm_traffic), and on its way the figures of on_load and gradient_on_load by every thread for
+// every depth tile, y beside g, x for `before`, and partials.
+
+template <class T>
+Traffic pointwise_forward_traffic(bool on_load, bool statistics, std::int64_t rows, int c, int k,
+                                  MatrixPrecision precision);
+
+/// Which of pointwise_backward's pointers are not null.
+struct PointwiseBackwardForm {
+    bool dx = true, dw = true;
+    bool gradient_on_load = false, on_load = false, before = false, dx_add = false;
+};
+template <class T>
+Traffic pointwise_backward_traffic(const PointwiseBackwardForm& form, std::int64_t rows, int c, int k,
+                                   MatrixPrecision precision);
 
 }  // namespace cutis::cuda

@@ -1,5 +1,7 @@
 #include "kernels/pool.h"
 
+#include <algorithm>
+
 #include "kernels/launch.h"
 #include "kernels/reduce.cuh"
 #include "kernels/vector.cuh"
@@ -23,12 +25,15 @@
 // cache. Backward passes gather: a pixel asks the windows that hold it, which follow each other, so that nothing is
 // added to a shared place and the order of a sum is fixed.
 //
-//   Bytes (values of x: n hw c or n h w c; of y: n c or n p q c), all read or written once but for overlaps that the
-//   first-level cache serves:
-//     global average       forward sizeof(T) (x + y)     backward sizeof(T) (y + x), with a batchnorm sizeof(T) (y + 2
-//     x) max                  forward sizeof(T) (x + y) + 4 y                  backward sizeof(T) (x + y) + 4 y
-//     average, adaptive    sizeof(T) (x + y) both ways
-//   FLOPs: one a value and window; with a batchnorm 2 forward and 7 backward a value.
+//   Bytes that memory must move (values of x: n hw c or n h w c; of y: n c or n p q c):
+//
+//     global average       forward sizeof(T) (x + y)       backward sizeof(T) (y + x), with a batchnorm (y + 2 x)
+//     max                  both ways sizeof(T) (x + y) + 4 y
+//     average, adaptive    both ways sizeof(T) (x + y)
+//
+//   Issued again, and served by the first-level cache: each input of windows for every window that holds it; of a
+//   global average dy, scale, shift and mean by each of the eight threads that share a channel. FLOPs: one a value and
+//   window; with a batchnorm 2 forward and 7 backward a value: memory is the floor.
 
 namespace cutis::cuda {
 namespace {
@@ -169,6 +174,12 @@ __global__ void __launch_bounds__(kLanes* kRows)
 
 int slabs_of(int c, int n) {
     return static_cast<int>(blocks_for(c, kLanes * n));
+}
+
+// About eight blocks a multiprocessor: more than run at once, so that none is idle for long.
+int images_of_part(int n, int slabs) {
+    const int wanted = 8 * multiprocessors() / slabs;
+    return n / (wanted > 0 ? wanted : 1) + 1;
 }
 
 // ---- windows
@@ -408,9 +419,7 @@ void global_average_pool_backward(T* dx, const T* dy, const T* x, const Normaliz
     with_vector_width<T>(c, [&]<int N>() {
         GlobalBackwardArguments arguments{};
         arguments.shape = {n, hw, c, slabs_of(c, N)};
-        // About eight blocks a multiprocessor: more than run at once, so that none is idle for long.
-        const int wanted = 8 * multiprocessors() / arguments.shape.slabs;
-        arguments.images = n / (wanted > 0 ? wanted : 1) + 1;
+        arguments.images = images_of_part(n, arguments.shape.slabs);
         const int parts = (n + arguments.images - 1) / arguments.images;
         const simt::LaunchShape grid{.grid = static_cast<unsigned>(parts * arguments.shape.slabs),
                                      .block = {kLanes, kRows}};
@@ -471,6 +480,88 @@ void adaptive_average_pool_backward(T* dx, const T* dy, const AdaptivePoolShape&
     average_backward(dx, dy, shape, stream);
 }
 
+template <class T>
+Traffic global_average_pool_forward_traffic(bool on_load, int n, int hw, int c) {
+    return Traffic::once(std::int64_t{sizeof(T)} * n * c * (hw + 1)) +
+           Traffic::times(on_load ? std::int64_t{kRows} * n : 0, 8 * std::int64_t{c});
+}
+
+template <class T>
+Traffic global_average_pool_backward_traffic(bool on_load, int n, int hw, int c) {
+    const std::int64_t row = std::int64_t{sizeof(T)} * n * c;
+    Traffic traffic = Traffic::once(row * hw) + Traffic::times(kRows, row);
+    if (on_load) {
+        const int images = images_of_part(n, slabs_of(c, c % kVector<T> == 0 ? kVector<T> : 1));
+        const int parts = (n + images - 1) / images;
+        traffic += Traffic::once(row * hw) + Traffic::times(std::int64_t{kRows} * parts, 12 * std::int64_t{c});
+        traffic += Traffic::once(8 * std::int64_t{parts} * c) + finish_sums_traffic(parts, c);
+    }
+    return traffic;
+}
+
+namespace {
+
+// Of one axis: inputs in windows, each as often as it is in one, and once.
+struct InWindows {
+    std::int64_t pairs = 0, inputs = 0;
+};
+template <class Axis>
+InWindows in_windows(const Axis& axis) {
+    InWindows count;
+    int end = 0;  // of the windows so far
+    for (int output = 0; output < axis.outputs; ++output) {
+        const Span window = axis.inputs_of(output);
+        count.pairs += window.size();
+        count.inputs += window.end - std::max(window.begin, end);
+        end = window.end;
+    }
+    return count;
+}
+
+// Forward: an input's `value` bytes for each pair, an output's once. Backward the other way round.
+template <class Shape>
+Traffic windows_traffic(const Shape& s, std::int64_t value, std::int64_t of_output) {
+    const InWindows rows = in_windows(s.rows()), columns = in_windows(s.columns());
+    const std::int64_t channels = std::int64_t{s.n} * s.c;
+    return Traffic{rows.pairs * columns.pairs * channels * value, rows.inputs * columns.inputs * channels * value} +
+           Traffic::once(std::int64_t{s.rows().outputs} * s.columns().outputs * channels * of_output);
+}
+template <class Shape>
+Traffic windows_backward_traffic(const Shape& s, std::int64_t value, std::int64_t of_output) {
+    const std::int64_t pairs = in_windows(s.rows()).pairs * in_windows(s.columns()).pairs;
+    const std::int64_t outputs = std::int64_t{s.rows().outputs} * s.columns().outputs;
+    const std::int64_t channels = std::int64_t{s.n} * s.c;
+    return Traffic{pairs * channels * of_output, outputs * channels * of_output} +
+           Traffic::once(std::int64_t{s.h} * s.w * channels * value);
+}
+
+}  // namespace
+
+template <class T>
+Traffic max_pool_forward_traffic(const PoolShape& s) {
+    return windows_traffic(s, sizeof(T), sizeof(T) + 4);
+}
+template <class T>
+Traffic max_pool_backward_traffic(const PoolShape& s) {
+    return windows_backward_traffic(s, sizeof(T), sizeof(T) + 4);
+}
+template <class T>
+Traffic average_pool_forward_traffic(const PoolShape& s) {
+    return windows_traffic(s, sizeof(T), sizeof(T));
+}
+template <class T>
+Traffic average_pool_backward_traffic(const PoolShape& s) {
+    return windows_backward_traffic(s, sizeof(T), sizeof(T));
+}
+template <class T>
+Traffic adaptive_average_pool_forward_traffic(const AdaptivePoolShape& s) {
+    return windows_traffic(s, sizeof(T), sizeof(T));
+}
+template <class T>
+Traffic adaptive_average_pool_backward_traffic(const AdaptivePoolShape& s) {
+    return windows_backward_traffic(s, sizeof(T), sizeof(T));
+}
+
 #define CUTIS_INSTANTIATE(T)                                                                                       \
     template void global_average_pool_forward(T*, const T*, const Normalize*, int, int, int, Stream);              \
     template void global_average_pool_backward(T*, const T*, const T*, const Normalize*, const NormalizeBackward*, \
@@ -480,7 +571,15 @@ void adaptive_average_pool_backward(T* dx, const T* dy, const AdaptivePoolShape&
     template void average_pool_forward(T*, const T*, const PoolShape&, Stream);                                    \
     template void average_pool_backward(T*, const T*, const PoolShape&, Stream);                                   \
     template void adaptive_average_pool_forward(T*, const T*, const AdaptivePoolShape&, Stream);                   \
-    template void adaptive_average_pool_backward(T*, const T*, const AdaptivePoolShape&, Stream);
+    template void adaptive_average_pool_backward(T*, const T*, const AdaptivePoolShape&, Stream);                  \
+    template Traffic global_average_pool_forward_traffic<T>(bool, int, int, int);                                  \
+    template Traffic global_average_pool_backward_traffic<T>(bool, int, int, int);                                 \
+    template Traffic max_pool_forward_traffic<T>(const PoolShape&);                                                \
+    template Traffic max_pool_backward_traffic<T>(const PoolShape&);                                               \
+    template Traffic average_pool_forward_traffic<T>(const PoolShape&);                                            \
+    template Traffic average_pool_backward_traffic<T>(const PoolShape&);                                           \
+    template Traffic adaptive_average_pool_forward_traffic<T>(const AdaptivePoolShape&);                           \
+    template Traffic adaptive_average_pool_backward_traffic<T>(const AdaptivePoolShape&);
 CUTIS_INSTANTIATE(float)
 CUTIS_INSTANTIATE(BFloat16)
 #undef CUTIS_INSTANTIATE

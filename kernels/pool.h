@@ -5,6 +5,7 @@
 #include "kernels/batchnorm.h"
 #include "kernels/pool_windows.h"
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Pooling, NHWC, fp32: the global average before a classifier (with the batchnorm before it joined on), and windows.
 
@@ -98,6 +99,30 @@ void adaptive_average_pool_forward(T* y, const T* x, const AdaptivePoolShape& sh
 
 template <class T>
 void adaptive_average_pool_backward(T* dx, const T* dy, const AdaptivePoolShape& shape, Stream stream);
+
+// Bytes of the global average: each value once; scale, shift and mean, and dy, by each of the eight threads that share
+// a channel; with on_load also the parts' partials.
+
+template <class T>
+Traffic global_average_pool_forward_traffic(bool on_load, int n, int hw, int c);
+template <class T>
+Traffic global_average_pool_backward_traffic(bool on_load, int n, int hw, int c);
+
+// Bytes of windows: the output once, and each input once for every window that holds it (4 more each for argmax). Both
+// ways the pairs of a window and a pixel in it are the same.
+
+template <class T>
+Traffic max_pool_forward_traffic(const PoolShape& shape);
+template <class T>
+Traffic max_pool_backward_traffic(const PoolShape& shape);
+template <class T>
+Traffic average_pool_forward_traffic(const PoolShape& shape);
+template <class T>
+Traffic average_pool_backward_traffic(const PoolShape& shape);
+template <class T>
+Traffic adaptive_average_pool_forward_traffic(const AdaptivePoolShape& shape);
+template <class T>
+Traffic adaptive_average_pool_backward_traffic(const AdaptivePoolShape& shape);
 
 }  // namespace cuda
 }  // namespace cutis

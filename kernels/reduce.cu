@@ -7,8 +7,9 @@
 //   part      0     1     2     3     4     5 ...
 //   lane      0     1    ..   L-1     0     1 ...      a warp reads 32 neighbouring columns of one part
 //
-//   Bytes: 4 per figure and part, and 4 per result; nothing is read twice (but the center of statistics, part 0's mean,
-//   by each lane). FLOPs: 1 per figure of a sum, 7 per part of a statistic.
+//   Bytes: 4 per figure and part, and 4 per result (8 for second, with its factor). Of statistics each lane reads the
+//   center, part 0's mean, and each channel the parts' rows where these differ. FLOPs: 1 per figure of a sum, 7 per
+//   part of a statistic: memory is the floor, and below a megabyte of partials the launch.
 
 namespace cutis::cuda {
 namespace {
@@ -132,6 +133,21 @@ void finish_sums(float* first, float* second, const float* factor, const float* 
 
 void finish_sum(float* sum, const float* partials, int parts, std::int64_t n, Stream stream) {
     sum_parts(sum, nullptr, nullptr, partials, parts, n, n, stream);
+}
+
+Traffic finish_statistics_traffic(int parts, bool counted, int c) {
+    const std::int64_t channels = 4 * std::int64_t{c};
+    const Traffic center{lanes_for(parts) * channels, 0};
+    return Traffic::once(2 * parts * channels) + center + Traffic::times(counted ? c : 0, 4 * std::int64_t{parts}) +
+           Traffic::once(2 * channels);
+}
+
+Traffic finish_sums_traffic(int parts, int c) {
+    return Traffic::once((2 * parts + 3) * 4 * std::int64_t{c});
+}
+
+Traffic finish_sum_traffic(int parts, std::int64_t n) {
+    return Traffic::once((parts + 1) * 4 * n);
 }
 
 }  // namespace cutis::cuda

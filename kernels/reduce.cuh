@@ -2,6 +2,7 @@
 
 #include "kernels/activation.h"
 #include "kernels/launch.h"
+#include "kernels/traffic.h"
 #include "kernels/vector.cuh"
 
 /// Sums and statistics over rows of channels, in two deterministic stages without atomics:
@@ -61,7 +62,7 @@ template <int N>
 struct ShiftedSums {
     Floats<N> center = splat<N>(0.0f), first = splat<N>(0.0f), second = splat<N>(0.0f);
 
-    /// Call once, with the first values, before they are added.
+    /// Call once, with the first values, before others are added. Whether these are added too makes no difference.
     __device__ __forceinline__ void start(const Floats<N>& values) { center = values; }
     __device__ __forceinline__ void add(const Floats<N>& values) {
 #pragma unroll
@@ -145,5 +146,10 @@ void finish_sums(float* first, float* second, const float* factor, const float* 
 
 /// The same for one figure per part: partials is parts x n, sum is n.
 void finish_sum(float* sum, const float* partials, int parts, std::int64_t n, Stream stream);
+
+/// Bytes of these; `counted`: parts differ. finish_sums with a factor.
+Traffic finish_statistics_traffic(int parts, bool counted, int c);
+Traffic finish_sums_traffic(int parts, int c);
+Traffic finish_sum_traffic(int parts, std::int64_t n);
 
 }  // namespace cutis::cuda

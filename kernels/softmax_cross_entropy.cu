@@ -16,9 +16,10 @@
 //
 // Then one block adds the rows' costs and weights in fp64, always in the same order.
 //
-//   Bytes: forward 2 sizeof(T) n c logits (the second time from the cache), 4 n c probabilities, 4 n labels, 12 n for
-//   the sum (written, then read); backward 4 n c, then sizeof(T) n c gradients. A batch's logits are kilobytes: what
-//   counts is the launches' latency, not these.
+//   Bytes: forward 2 sizeof(T) n c logits (the second time from the cache), 4 n c probabilities, 4 n labels, 16 n for
+//   the sum (written, then read); backward 4 n c, then sizeof(T) n c gradients, and to each thread of a row 12 for
+//   label and totals. FLOPs: about 20 a value forward, 4 backward. A batch's logits are kilobytes: what counts is the
+//   launches' latency, not these.
 
 namespace cutis::cuda {
 namespace {
@@ -324,6 +325,42 @@ void softmax_cross_entropy_backward(T* dlogits, const float* scale, const float*
     backward(dlogits, 1.0f, scale, probabilities, labels, options, n, c, stream);
 }
 
+template <class T>
+Traffic softmax_traffic(int n, int c) {
+    const std::int64_t values = std::int64_t{n} * c;
+    return Traffic::times(2, std::int64_t{sizeof(T)} * values) + Traffic::once(4 * values);
+}
+
+template <class T>
+Traffic softmax_cross_entropy_forward_traffic(const CrossEntropyForm& form, int n, int c) {
+    const std::int64_t rows = n, values = rows * c, classes = n < c ? n : c;
+    Traffic traffic = Traffic::times(2, std::int64_t{sizeof(T)} * values) +
+                      Traffic{rows * std::int64_t{sizeof(T)}, 0} +  // the label's logit once more
+                      Traffic::once((form.probabilities ? 4 : 0) * values) +
+                      Traffic::once((4 + 8 + 8 + (form.losses ? 4 : 0)) * rows + 4);  // labels, costs both ways
+    if (form.class_weights) {
+        traffic += Traffic{4 * rows, form.label_smoothing ? 0 : 4 * classes};
+        traffic += Traffic::times(form.label_smoothing ? rows : 0, 4 * std::int64_t{c});
+    }
+    return traffic;
+}
+
+template <class T>
+Traffic softmax_cross_entropy_backward_traffic(const CrossEntropyForm& form, int n, int c) {
+    const std::int64_t rows = n, values = rows * c;
+    const int row_threads = c <= kWarpRow ? 32 : kThreads, threads = c < row_threads ? c : row_threads;
+    Traffic traffic = Traffic::once(4 * rows + sizeof(Totals));  // totals
+    traffic += Traffic::once((4 + std::int64_t{sizeof(T)}) * values);
+    traffic += Traffic::times(threads, 4 * rows) + Traffic::times(threads * rows, sizeof(Totals));
+    traffic += Traffic::times(form.scale_on_device ? threads * rows : 0, 4);
+    traffic += Traffic{form.focal_gamma ? threads * 4 * rows : 0, 0};
+    if (form.class_weights) {
+        traffic += Traffic{4 * rows + 4 * std::int64_t{c}, 4 * std::int64_t{c}};  // totals
+        traffic += Traffic{4 * (threads * rows + values), 4 * std::int64_t{c}};
+    }
+    return traffic;
+}
+
 #define CUTIS_INSTANTIATE(T)                                                                           \
     template void softmax(float*, const T*, int, int, Stream);                                         \
     template void softmax_cross_entropy_forward(float*, float*, float*, const T*, const std::int32_t*, \
@@ -331,7 +368,10 @@ void softmax_cross_entropy_backward(T* dlogits, const float* scale, const float*
     template void softmax_cross_entropy_backward(T*, float, const float*, const std::int32_t*,         \
                                                  const CrossEntropyOptions&, int, int, Stream);        \
     template void softmax_cross_entropy_backward(T*, const float*, const float*, const std::int32_t*,  \
-                                                 const CrossEntropyOptions&, int, int, Stream);
+                                                 const CrossEntropyOptions&, int, int, Stream);        \
+    template Traffic softmax_traffic<T>(int, int);                                                     \
+    template Traffic softmax_cross_entropy_forward_traffic<T>(const CrossEntropyForm&, int, int);      \
+    template Traffic softmax_cross_entropy_backward_traffic<T>(const CrossEntropyForm&, int, int);
 CUTIS_INSTANTIATE(float)
 CUTIS_INSTANTIATE(BFloat16)
 #undef CUTIS_INSTANTIATE

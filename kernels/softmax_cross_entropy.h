@@ -3,6 +3,7 @@
 #include <cstdint>
 
 #include "kernels/stream.h"
+#include "kernels/traffic.h"
 
 /// Softmax and the cross entropy of its probabilities with labels; logits are n x c, labels 0..c-1, fp32 with fp64
 /// sums.
@@ -64,6 +65,24 @@ template <class T>
 void softmax_cross_entropy_backward(T* dlogits, const float* scale, const float* probabilities,
                                     const std::int32_t* labels, const CrossEntropyOptions& options, int n, int c,
                                     Stream stream);
+
+/// Which of the pointers are not null, and which options not 0.
+struct CrossEntropyForm {
+    bool losses = true, probabilities = true;
+    bool class_weights = false, label_smoothing = false, focal_gamma = false;
+    bool scale_on_device = false;
+};
+
+// Bytes: forward reads each row twice; backward, the label, the totals and the scale by each of the threads that share
+// a row (32, above 1024 classes 256) and have a class. Where only the labels' weights are read, labels that differ are
+// taken for min(n, c).
+
+template <class T>
+Traffic softmax_traffic(int n, int c);
+template <class T>
+Traffic softmax_cross_entropy_forward_traffic(const CrossEntropyForm& form, int n, int c);
+template <class T>
+Traffic softmax_cross_entropy_backward_traffic(const CrossEntropyForm& form, int n, int c);
 
 }  // namespace cuda
 }  // namespace cutis

@@ -16,10 +16,10 @@ struct Traffic {
     std::uint64_t distinct() const { return distinct_read + distinct_written; }
 };
 
-/// Counts, kernel by kernel (the names without namespaces), from construction to `stop`. Only kernels of a library
-/// compiled with -fsanitize=thread and linked with traffic.cpp are seen: the compiler then calls a function at each
-/// memory access, and those functions are ours. Launches must run on one OS thread (Options::os_threads = 1, which this
-/// sets), at once.
+/// Counts, kernel by kernel (the names without namespaces), from construction to `stop`. Only kernels compiled with
+/// -fsanitize=thread and linked with traffic.cpp are seen: the compiler then calls a function at each memory access,
+/// and those functions are ours. What counts are bytes of device memory that kernels access; shared memory, stacks and
+/// arguments do not, nor do the runtime's copies and fills. One at a time; kernels run on one OS thread meanwhile.
 class TrafficCount {
   public:
     TrafficCount();

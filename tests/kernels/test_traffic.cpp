@@ -1,0 +1,110 @@
+#include <fmt/format.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <regex>
+#include <set>
+#include <string>
+
+#include "kernels/simt/traffic.h"
+#include "tests/kernels/traffic_cases.h"
+
+// Bytes that the CUDA kernels move, counted (docs/simt.md), against what the headers of kernels/ say of each call.
+
+namespace cutis::testing {
+namespace {
+
+constexpr double kAllowed = 0.05;
+
+struct Counted {
+    std::uint64_t issued = 0, distinct = 0;
+    std::string kernels;  // a line for each
+};
+
+Counted count(const TrafficCase& one) {
+    DeviceMemory memory;
+    simt::TrafficCount counting;
+    one.run(memory);
+    cuda::check(cudaDeviceSynchronize(), "kernels");
+    Counted sum;
+    for (const auto& [kernel, traffic] : counting.stop()) {
+        sum.issued += traffic.issued();
+        sum.distinct += traffic.distinct();
+        sum.kernels +=
+            fmt::format("\n  {} x {}: issued {} + {}, distinct {} + {} (read + written)", traffic.launches, kernel,
+                        traffic.issued_read, traffic.issued_written, traffic.distinct_read, traffic.distinct_written);
+    }
+    return sum;
+}
+
+// Equal where nothing is claimed.
+bool holds(std::int64_t claimed, std::uint64_t counted) {
+    const auto expected = static_cast<double>(claimed);
+    return std::abs(static_cast<double>(counted) - expected) <= kAllowed * expected;
+}
+
+const std::vector<TrafficCase>& cases() {
+    static const std::vector<TrafficCase> all = traffic_cases();
+    return all;
+}
+
+std::set<std::string> launchers_with_cases() {
+    std::set<std::string> names;
+    for (const TrafficCase& one : cases()) {
+        names.insert(one.launcher);
+    }
+    return names;
+}
+
+class Traffic : public ::testing::TestWithParam<std::string> {};
+
+TEST_P(Traffic, IsWhatTheHeaderSays) {
+    for (const TrafficCase& one : cases()) {
+        if (one.launcher == GetParam()) {
+            SCOPED_TRACE(one.launcher + ", " + one.call);
+            const Counted counted = count(one);
+            EXPECT_TRUE(holds(one.claimed.issued, counted.issued))
+                << "issued: " << counted.issued << " counted, " << one.claimed.issued << " claimed" << counted.kernels;
+            EXPECT_TRUE(holds(one.claimed.distinct, counted.distinct))
+                << "distinct: " << counted.distinct << " counted, " << one.claimed.distinct << " claimed"
+                << counted.kernels;
+        }
+    }
+}
+
+INSTANTIATE_TEST_SUITE_P(Launchers, Traffic, ::testing::ValuesIn(launchers_with_cases()),
+                         [](const auto& one) { return one.param; });
+
+std::string text_of(const std::filesystem::path& file) {
+    std::ifstream in(file);
+    return {std::istreambuf_iterator<char>(in), {}};
+}
+
+// What kernels/*.h declares on a stream without a default, which is how launchers of CUDA kernels end.
+TEST(TrafficTable, HasEveryLauncherOfTheHeaders) {
+    const std::set<std::string> library = {"matmul"};  // cuBLASLt's; what it moves is its own affair
+    const std::regex launcher(R"(void\s+(\w+)\([^;]*Stream stream\);)");
+    std::set<std::string> declared;
+    for (const auto& entry : std::filesystem::directory_iterator(CUTIS_SOURCE_DIR "/kernels")) {
+        if (entry.path().extension() != ".h") {
+            continue;
+        }
+        const std::string text = text_of(entry.path());
+        for (std::sregex_iterator match(text.begin(), text.end(), launcher), end; match != end; ++match) {
+            const std::string name = (*match)[1];
+            if (library.count(name) == 0) {
+                declared.insert(name);
+                EXPECT_NE(text.find(" " + name + "_traffic("), std::string::npos)
+                    << entry.path().filename() << " does not say what " << name << " moves";
+            }
+        }
+    }
+    EXPECT_EQ(declared, launchers_with_cases());
+}
+
+}  // namespace
+}  // namespace cutis::testing
