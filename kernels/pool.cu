@@ -296,10 +296,16 @@ __global__ void __launch_bounds__(kThreads)
         for (int q = columns.begin; q < columns.end; ++q) {
             const std::int64_t at = (first + p * s.columns.outputs + q) * s.c + place.channel;
             const Indices<N> chosen = load_indices<N>(argmax + at);
-            const Floats<N> gradient = load<N>(dy + at);
+            if constexpr (N == 1) {
+                if (chosen.v[0] == place.pixel) {
+                    sum[0] += load<1>(dy + at)[0];
+                }
+            } else {  // one of the channels has mostly chosen this pixel
+                const Floats<N> gradient = load<N>(dy + at);
 #pragma unroll
-            for (int k = 0; k < N; ++k) {
-                sum[k] += chosen.v[k] == place.pixel ? gradient[k] : 0.0f;
+                for (int k = 0; k < N; ++k) {
+                    sum[k] += chosen.v[k] == place.pixel ? gradient[k] : 0.0f;
+                }
             }
         }
     }
@@ -543,7 +549,11 @@ Traffic max_pool_forward_traffic(const PoolShape& s) {
 }
 template <class T>
 Traffic max_pool_backward_traffic(const PoolShape& s) {
-    return windows_backward_traffic(s, sizeof(T), sizeof(T) + 4);
+    if (s.c % kVector<T> == 0) {
+        return windows_backward_traffic(s, sizeof(T), sizeof(T) + 4);
+    }
+    return windows_backward_traffic(s, sizeof(T), 4) +
+           Traffic::once(std::int64_t{s.n} * s.p() * s.q() * s.c * std::int64_t{sizeof(T)});
 }
 template <class T>
 Traffic average_pool_forward_traffic(const PoolShape& s) {

@@ -109,7 +109,8 @@ template <class T>
 Traffic global_average_pool_backward_traffic(bool on_load, int n, int hw, int c);
 
 // Bytes of windows: the output once, and each input once for every window that holds it (4 more each for argmax). Both
-// ways the pairs of a window and a pixel in it are the same.
+// ways the pairs of a window and a pixel in it are the same. Where channels are not whole vectors, max pooling's dy is
+// read by the chosen pixel alone.
 
 template <class T>
 Traffic max_pool_forward_traffic(const PoolShape& shape);

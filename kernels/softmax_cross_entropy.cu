@@ -348,7 +348,7 @@ Traffic softmax_cross_entropy_forward_traffic(const CrossEntropyForm& form, int 
 template <class T>
 Traffic softmax_cross_entropy_backward_traffic(const CrossEntropyForm& form, int n, int c) {
     const std::int64_t rows = n, values = rows * c;
-    const int row_threads = c <= kWarpRow ? 32 : kThreads, threads = c < row_threads ? c : row_threads;
+    const std::int64_t threads = c <= kWarpRow ? 32 : kThreads;  // of a row
     Traffic traffic = Traffic::once(4 * rows + sizeof(Totals));  // totals
     traffic += Traffic::once((4 + std::int64_t{sizeof(T)}) * values);
     traffic += Traffic::times(threads, 4 * rows) + Traffic::times(threads * rows, sizeof(Totals));

@@ -74,7 +74,7 @@ struct CrossEntropyForm {
 };
 
 // Bytes: forward reads each row twice; backward, the label, the totals and the scale by each of the threads that share
-// a row (32, above 1024 classes 256) and have a class. Where only the labels' weights are read, labels that differ are
+// a row (32, above 1024 classes 256). Where only the labels' weights are read, labels that differ are
 // taken for min(n, c).
 
 template <class T>

@@ -6,6 +6,7 @@
 #include <filesystem>
 #include <fstream>
 #include <iterator>
+#include <map>
 #include <regex>
 #include <set>
 #include <string>
@@ -20,18 +21,22 @@ namespace {
 
 constexpr double kAllowed = 0.05;
 
+std::map<std::string, simt::Traffic> count(const TrafficCase& one) {
+    DeviceMemory memory;
+    simt::TrafficCount counting;
+    one.run(memory);
+    cuda::check(cudaDeviceSynchronize(), "kernels");
+    return counting.stop();
+}
+
 struct Counted {
     std::uint64_t issued = 0, distinct = 0;
     std::string kernels;  // a line for each
 };
 
-Counted count(const TrafficCase& one) {
-    DeviceMemory memory;
-    simt::TrafficCount counting;
-    one.run(memory);
-    cuda::check(cudaDeviceSynchronize(), "kernels");
+Counted sum_of(const std::map<std::string, simt::Traffic>& by_kernel) {
     Counted sum;
-    for (const auto& [kernel, traffic] : counting.stop()) {
+    for (const auto& [kernel, traffic] : by_kernel) {
         sum.issued += traffic.issued();
         sum.distinct += traffic.distinct();
         sum.kernels +=
@@ -66,7 +71,7 @@ TEST_P(Traffic, IsWhatTheHeaderSays) {
     for (const TrafficCase& one : cases()) {
         if (one.launcher == GetParam()) {
             SCOPED_TRACE(one.launcher + ", " + one.call);
-            const Counted counted = count(one);
+            const Counted counted = sum_of(count(one));
             EXPECT_TRUE(holds(one.claimed.issued, counted.issued))
                 << "issued: " << counted.issued << " counted, " << one.claimed.issued << " claimed" << counted.kernels;
             EXPECT_TRUE(holds(one.claimed.distinct, counted.distinct))
@@ -104,6 +109,27 @@ TEST(TrafficTable, HasEveryLauncherOfTheHeaders) {
         }
     }
     EXPECT_EQ(declared, launchers_with_cases());
+}
+
+// A new form of a launcher is a kernel that no case may reach.
+TEST(TrafficTable, ReachesEveryKernel) {
+    const std::regex kernel(
+        R"(__global__\s+(?:void\s+)?(?:__launch_bounds__\((?:[^()]|\([^()]*\))*\)\s*)?(?:void\s+)?(\w+)\()");
+    std::set<std::string> written, launched;
+    for (const auto& entry : std::filesystem::directory_iterator(CUTIS_SOURCE_DIR "/kernels")) {
+        if (entry.path().extension() == ".cu" || entry.path().extension() == ".cuh") {
+            const std::string text = text_of(entry.path());
+            for (std::sregex_iterator match(text.begin(), text.end(), kernel), end; match != end; ++match) {
+                written.insert((*match)[1]);
+            }
+        }
+    }
+    for (const TrafficCase& one : cases()) {
+        for (const auto& [name, traffic] : count(one)) {
+            launched.insert(name.substr(0, name.find('<')));
+        }
+    }
+    EXPECT_EQ(launched, written);
 }
 
 }  // namespace

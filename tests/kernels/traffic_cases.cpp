@@ -122,6 +122,20 @@ void add_global_pool(Cases& cases, const char* type, int n, int hw, int c) {
     }
 }
 
+// What max pooling chooses where all values are equal.
+std::vector<std::int32_t> first_pixels(const PoolShape& s) {
+    std::vector<std::int32_t> pixels;
+    for (int image = 0; image < s.n; ++image) {
+        for (int p = 0; p < s.p(); ++p) {
+            for (int q = 0; q < s.q(); ++q) {
+                const int first = s.rows().inputs_of(p).begin * s.w + s.columns().inputs_of(q).begin;
+                pixels.insert(pixels.end(), static_cast<std::size_t>(s.c), first);
+            }
+        }
+    }
+    return pixels;
+}
+
 template <class T>
 void add_pool(Cases& cases, const char* type, const PoolShape& s) {
     const std::int64_t x = std::int64_t{s.n} * s.h * s.w * s.c, y = std::int64_t{s.n} * s.p() * s.q() * s.c;
@@ -131,7 +145,7 @@ void add_pool(Cases& cases, const char* type, const PoolShape& s) {
                          cuda::max_pool_forward<T>(m.zeros<T>(y), m.zeros<std::int32_t>(y), m.zeros<T>(x), s, {});
                      }});
     cases.push_back({"max_pool_backward", call, cuda::max_pool_backward_traffic<T>(s), [=](DeviceMemory& m) {
-                         cuda::max_pool_backward<T>(m.zeros<T>(x), m.zeros<T>(y), m.zeros<std::int32_t>(y), s, {});
+                         cuda::max_pool_backward<T>(m.zeros<T>(x), m.zeros<T>(y), m.copy(first_pixels(s)), s, {});
                      }});
     cases.push_back({"average_pool_forward", call, cuda::average_pool_forward_traffic<T>(s),
                      [=](DeviceMemory& m) { cuda::average_pool_forward<T>(m.zeros<T>(y), m.zeros<T>(x), s, {}); }});
