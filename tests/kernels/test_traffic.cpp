@@ -1,7 +1,7 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
-#include <algorithm>
+#include <array>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -13,6 +13,7 @@
 
 #include "kernels/simt/traffic.h"
 #include "tests/kernels/traffic_cases.h"
+#include "tests/kernels/traffic_probe.h"
 
 // Bytes that the CUDA kernels move, counted (docs/simt.md), against what the headers of kernels/ say of each call.
 
@@ -88,6 +89,38 @@ std::string text_of(const std::filesystem::path& file) {
     std::ifstream in(file);
     return {std::istreambuf_iterator<char>(in), {}};
 }
+
+// ---- the counter
+
+// Read, written; read, written: issued and distinct.
+using Bytes = std::array<std::uint64_t, 4>;
+Bytes bytes_of(const TrafficCase& probe) {
+    const std::map<std::string, simt::Traffic> kernels = count(probe);
+    EXPECT_EQ(kernels.size(), 1u);
+    const simt::Traffic& t = kernels.begin()->second;
+    return {t.issued_read, t.issued_written, t.distinct_read, t.distinct_written};
+}
+
+TEST(TrafficCount, SeesAtomics) {
+    const Bytes bytes =
+        bytes_of({"", "", {}, [](DeviceMemory& m) { launch_atomics(m.zeros<int>(4), m.zeros<float>(1)); }});
+    // A float's sum is a loop: it is loaded first, and written when nobody else did meanwhile.
+    EXPECT_EQ(bytes, (Bytes{32 * 12, 32 * 8, 20, 20}));
+}
+
+TEST(TrafficCount, SeesAsynchronousCopies) {
+    EXPECT_EQ(
+        bytes_of({"", "", {}, [](DeviceMemory& m) { launch_async_copies(m.zeros<uint4>(32), m.zeros<uint4>(32)); }}),
+        (Bytes{256, 256, 256, 256}));
+}
+
+TEST(TrafficCount, SeesCopiesAndFillsOfStructs) {
+    EXPECT_EQ(
+        bytes_of({"", "", {}, [](DeviceMemory& m) { launch_struct_copies(m.zeros<Wide>(32), m.zeros<Wide>(1)); }}),
+        (Bytes{32 * 48, 33 * 48, 48, 32 * 48}));
+}
+
+// ---- the table
 
 // What kernels/*.h declares on a stream without a default, which is how launchers of CUDA kernels end.
 TEST(TrafficTable, HasEveryLauncherOfTheHeaders) {
