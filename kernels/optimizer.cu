@@ -170,10 +170,10 @@ __device__ __forceinline__ bool has_values(const TensorChunk& chunk) {
 template <class Rule>
 __global__ void __launch_bounds__(kThreads) step_kernel(Rule rule, const OptimizerParameter* parameters,
                                                         const TensorChunk* chunks, const StepConstants* constants) {
-    const TensorChunk chunk = chunks[blockIdx.x];
-    if (!has_values(chunk)) {
+    if (!has_values(chunks[blockIdx.x])) {
         return;
     }
+    const TensorChunk chunk = chunks[blockIdx.x];
     const StepConstants k = constants[chunk.tensor];
     const OptimizerParameter parameter = parameters[chunk.tensor];  // in registers: stores might change the table
     if (k.gradient != k.gradient) {
@@ -247,10 +247,10 @@ __global__ void __launch_bounds__(kThreads)
 
 __global__ void __launch_bounds__(kThreads)
     average_kernel(const AveragedTensor* tensors, const TensorChunk* chunks, const StepState* state) {
-    const TensorChunk chunk = chunks[blockIdx.x];
-    if (!has_values(chunk)) {
+    if (!has_values(chunks[blockIdx.x])) {
         return;
     }
+    const TensorChunk chunk = chunks[blockIdx.x];
     const AveragedTensor tensor = tensors[chunk.tensor];
     const float decay = state->ema_decay;
     const auto mix = [&](float average, float w) { return decay * average + (1.0f - decay) * w; };
