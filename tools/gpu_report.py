@@ -411,6 +411,8 @@ def main():
     elif name == "status":
         part = load(path)["parts"].get(rest[0], {})
         print(f"{part.get('status')}: {part.get('summary')}")
+    elif name == "mode":
+        print(load(path)["machine"]["cuda"])
     elif name == "stamp":
         print(load(path)["parts"].get(rest[0], {}).get("stamp", 0))
     else:

@@ -195,6 +195,10 @@ part_kernels() {
 
 part_sanitize() {
   local tool=${part#sanitize-} sanitizer
+  if [ "$mode" != nvcc ]; then
+    report note "$results" "$part" "not here" "CUDA kernels run on the CPU"
+    return
+  fi
   if ! sanitizer=$(find_tool compute-sanitizer); then
     report note "$results" "$part" "not here" "compute-sanitizer was not found"
     return
@@ -255,6 +259,10 @@ part_bench() {
 
 part_ncu() {
   local ncu bench name i=0
+  if [ "$mode" != nvcc ]; then
+    report note "$results" "$part" "not here" "CUDA kernels run on the CPU"
+    return
+  fi
   if ! ncu=$(find_tool ncu); then
     report note "$results" "$part" "not here" "ncu was not found"
     return
@@ -393,6 +401,7 @@ export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2
 cd -- "$home"
 find_cublaslt
 report machine "$results" "$(program cutis)" "$smoke"
+mode=$(report mode "$results")
 for name in "${parts[@]}"; do
   [ "$name" = report ] || run_part "$name"
 done
