@@ -64,7 +64,7 @@ def answer(*command):
 # ---- what ran where
 
 
-def machine(path, cutis, smoke):
+def machine(path, cutis, smoke, built):
     info = json.loads(subprocess.run([cutis, "info", "--json"], capture_output=True, text=True, check=True).stdout)
     gpus = [device for device in info["devices"] if device["name"].startswith("cuda")]
     if info["cuda"] == "off" or not gpus:
@@ -82,15 +82,16 @@ def machine(path, cutis, smoke):
         "version": info["version"],
         "compiler": info["compiler"],
         "build_type": info["build_type"],
+        "built": built,
         "system": info["system"],
         "libraries": info["libraries"],
         "smoke": smoke == "true",
     }
     results = load(path)
     before = results["machine"]
-    same = all(before.get(key) == found[key] for key in ("device", "revision", "cuda", "smoke"))
+    same = all(before.get(key) == found[key] for key in ("device", "revision", "built", "cuda", "smoke"))
     if before and not same:
-        print(f"-- the results that were here are of revision {before.get('revision')} on {before.get('device')}: starting anew")
+        print(f"-- the results that were here are of revision {before.get('revision')}, built {before.get('built')}, on {before.get('device')}: starting anew")
         results["parts"] = {}
     results["machine"] = found
     save(path, results)
@@ -411,6 +412,9 @@ def main():
     elif name == "status":
         part = load(path)["parts"].get(rest[0], {})
         print(f"{part.get('status')}: {part.get('summary')}")
+    elif name == "place":
+        where = load(path)["machine"]
+        print(re.sub(r"[^A-Za-z0-9]+", "_", f"{where['revision']} {where['built']} {where['device']}"))
     elif name == "mode":
         print(load(path)["machine"]["cuda"])
     elif name == "stamp":

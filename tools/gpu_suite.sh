@@ -47,10 +47,9 @@ build_bundle() {
   [ -e "$home/CMakePresets.json" ] || die "build: only from the sources"
   command -v ccache >/dev/null && options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache)
   say "configuring $objects"
-  # Programs look for libraries beside themselves; the C++ library comes along inside, whichever the GPU machine has.
+  # Programs look for libraries beside themselves, the C++ library among them: the GPU machine's may be older.
   (cd -- "$home" && cmake --preset nvcc -B "$objects" -DCUTIS_CUDA=nvcc -DCUTIS_ONEDNN=OFF -DCUTIS_CARRIED=ON -DCUTIS_TESTS=ON \
-    -DCUTIS_BENCH=ON "-DCMAKE_BUILD_RPATH=\$ORIGIN/../lib" "-DCMAKE_EXE_LINKER_FLAGS=-static-libstdc++ -static-libgcc" \
-    "${options[@]}") >"$home/build/nvcc-carried.log" 2>&1 || {
+    -DCUTIS_BENCH=ON "-DCMAKE_INSTALL_RPATH=\$ORIGIN/../lib" -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON "${options[@]}") >"$home/build/nvcc-carried.log" 2>&1 || {
     cat "$home/build/nvcc-carried.log" >&2
     die "cmake could not configure; its messages are above"
   }
@@ -58,23 +57,26 @@ build_bundle() {
   cmake --build "$objects" --target "${program_names[@]}"
 
   say "gathering $bundle"
-  rm -rf -- "${bundle:?}"/{bin,lib,tools,tests}
+  rm -rf -- "${bundle:?}"/{bin,lib,tools,tests,work}
   mkdir -p "$bundle/bin" "$bundle/lib" "$bundle/tools" "$bundle/tests"
+  local cuda_libraries
+  cuda_libraries=$(dirname -- "$(sed -n 's/^CUDA_cudart_LIBRARY:FILEPATH=//p' "$objects/CMakeCache.txt")")
   for name in "${program_names[@]}"; do
     file=$(find "$objects/tools" "$objects/tests" "$objects/bench" -maxdepth 1 -type f -name "$name")
     cp -- "$file" "$bundle/bin/"
     strip -- "$bundle/bin/$name"
     # Of the shared libraries all but the C library's, which every machine has, and NVIDIA's, which are found there.
-    ldd "$bundle/bin/$name" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }'
+    LD_LIBRARY_PATH=$objects/kernels:$cuda_libraries ldd "$bundle/bin/$name" | awk '$2 == "=>" && $3 ~ /^\// { print $1, $3 }'
   done | sort -u | while read -r name file; do
     case $name in
-      libc.so.* | libm.so.* | libdl.so.* | librt.so.* | libpthread.so.* | libcublas* | libcuda*) ;;
-      *) cp -L -- "$file" "$bundle/lib/$name" ;;
+      libc.so.* | libm.so.* | libdl.so.* | librt.so.* | libpthread.so.* | libcublas* | libcuda.so*) ;;
+      *) cp -L -- "$file" "$bundle/lib/$name" && strip --strip-unneeded -- "$bundle/lib/$name" ;;
     esac
   done
   cp -- "$home/tools/gpu_suite.sh" "$home/tools/gpu_report.py" "$bundle/tools/"
   cp -R -- "$home/tools/sample" "$bundle/tools/"
   cp -R -- "$home/tests/data" "$bundle/tests/"
+  date --utc +%FT%TZ >"$bundle/built"
   local bytes
   bytes=$(du -sb -- "$bundle" | cut -f1)
   say "$bundle: $((bytes >> 20)) MiB"
@@ -204,12 +206,12 @@ part_sanitize() {
     return
   fi
   local options=(--tool "$tool" --error-exitcode 9 --print-limit 20)
-  # Our kernels alone: what the library's matrix products do inside is not ours to mend. An option's name that changed.
-  local name
-  for name in --kernel-regex --kernel-name; do
-    if "$sanitizer" --help 2>/dev/null | grep -q -- "$name"; then
-      options+=("$name" kns=cutis)
-      break
+  # Our kernels alone: what the library's matrix products do inside is not ours to mend. Not every version has these options.
+  local help option
+  help=$("$sanitizer" --help 2>&1) || true
+  for option in '--kernel-regex kns=cutis' '--launch-timeout 0'; do
+    if grep -q -- "${option% *}" <<<"$help"; then
+      options+=("${option% *}" "${option#* }")
     fi
   done
   most_jobs=$cores
@@ -220,10 +222,10 @@ part_sanitize() {
 
 part_parity() {
   most_jobs=2
-  local cutis data=$work/sample.cutis run device steps=20
+  local cutis data=$work/sample.cutis run device steps=20 batch=32
   cutis=$(program cutis)
   if [ "$smoke" = true ]; then
-    steps=5
+    steps=5 batch=16
     tests tools_tests 1 'GpuTraining.FirstGradients*'
   else
     tests tools_tests 1 'GpuTraining.*'
@@ -233,7 +235,7 @@ part_parity() {
   wait
   for run in cpu cuda cuda-again cuda-bf16; do
     device=${run%%-*}
-    job "train_$run" "$cutis" train --data "$data" --model mobilenet_v2 --width 0.35 --steps "$steps" --batch-size 16 --optimizer adamw \
+    job "train_$run" "$cutis" train --data "$data" --model mobilenet_v2 --width 0.35 --steps "$steps" --batch-size "$batch" --optimizer adamw \
       --lr 1e-6 --warmup 0 --augment light --seed 3 --log-every 1 --split all --device "$device" --overwrite \
       --precision "$([ "$run" = cuda-bf16 ] && echo bf16 || echo fp32)" --out "$work/$run"
   done
@@ -393,15 +395,16 @@ results=$results_folder/results.json
 if [ ! -e "$results" ] && [ -e "$kept/results.json" ]; then
   cp -- "$kept/results.json" "$results"
 fi
-work_root=$binaries/gpu-suite-work
-[ "$smoke" = false ] || work_root=$results_folder/work
 cores=$(nproc)
 [ "$cores" -le 12 ] || cores=12
 export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2
 cd -- "$home"
 find_cublaslt
-report machine "$results" "$(program cutis)" "$smoke"
+report machine "$results" "$(program cutis)" "$smoke" "$(cat "$binaries/built" 2>/dev/null || true)"
 mode=$(report mode "$results")
+# What jobs leave is of one build on one device, as results are.
+work_root=$binaries/work/$(report place "$results")
+[ "$smoke" = false ] || work_root=$results_folder/work
 for name in "${parts[@]}"; do
   [ "$name" = report ] || run_part "$name"
 done
