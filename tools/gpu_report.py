@@ -223,7 +223,7 @@ def bench(path, part, work, seconds):
     summary = f"{len(cases)} cases"
     if failures:
         summary += f", {len(failures)} failed"
-    if copies:
+    if copies and not load(path)["machine"].get("smoke"):
         summary += f", copy {copies[0]:.0f} to {copies[-1]:.0f} GB/s"
     good = cases and not failures
     about = {key: context.get(key) for key in ("device", "cuda_driver", "cuda_runtime", "cache_bytes", "compute_capability", "multiprocessors")}

@@ -386,8 +386,7 @@ binaries=$(cd -- "$binaries" && pwd -P)
 for name in "${program_names[@]}"; do
   program "$name" >/dev/null || die "$name is not below $binaries: build the bundle first (tools/gpu_suite.sh build)"
 done
-kept=$home/results
-[ -x "$home/bin/cutis" ] || kept=$binaries/gpu-suite-results
+kept=$binaries/results
 results_folder=${results_folder:-${OUT:-$kept}}
 mkdir -p "$results_folder"
 results_folder=$(cd -- "$results_folder" && pwd -P)
