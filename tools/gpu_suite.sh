@@ -260,7 +260,7 @@ part_bench() {
 }
 
 part_ncu() {
-  local ncu bench name i=0
+  local ncu bench name i=0 options=()
   if [ "$mode" != nvcc ]; then
     report note "$results" "$part" "not here" "CUDA kernels run on the CPU"
     return
@@ -271,11 +271,12 @@ part_ncu() {
   fi
   most_jobs=1
   bench=$(program bench_cuda_kernels)
+  [ -z "${GPU_SUITE_BATCH:-}" ] || options=("--batch=$GPU_SUITE_BATCH")
   while read -r name; do
     echo "$name" >"$work/$i.name"
     job "$i" "$ncu" --csv --launch-count 20 --metrics \
       gpu__time_duration.sum,dram__bytes.sum,dram__throughput.avg.pct_of_peak_sustained_elapsed,sm__throughput.avg.pct_of_peak_sustained_elapsed,launch__registers_per_thread,sm__warps_active.avg.pct_of_peak_sustained_active \
-      "$bench" --once "--benchmark_filter=^$name\$"
+      "$bench" --once "${options[@]}" "--benchmark_filter=^$name/"
     i=$((i + 1))
   done < <(report slowest "$results" 5)
   wait
