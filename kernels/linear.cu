@@ -8,7 +8,7 @@
 // The fully connected layer: three matrix products (gemm.cuh, cublaslt.h) and a sum over rows (column_sums.cu). Our own
 // product adds the bias as it stores y. For the library's, y starts as the bias, which the product is added to: 3
 // rather than 1 passes over y, sizeof(T) * rows * k bytes each.
-//
+
 //   Bytes: forward sizeof(T) (rows c + k c + rows k), dx and dw the same (dw fp32); db sizeof(T) rows k again.
 //   FLOPs: 2 rows c k for each product. A classifier (256 x 1280 -> 7) is 0.7 MB and 4.6 MFLOP, a fifth of a
 //   microsecond of memory: the launches' latency is the floor. AlexNet's 4096 x 4096 at 256 rows reads 34 MB of bf16

@@ -8,8 +8,7 @@
 //   lane      0     1    ..   L-1     0     1 ...      a warp reads 32 neighbouring columns of one part
 //
 //   Bytes: 4 per figure and part, and 4 per result; nothing is read twice (but the center of statistics, part 0's mean,
-//   by each lane). FLOPs: 1 per figure of a sum, 7 per part of a statistic. A thousand parts of 960 channels are 8 MB;
-//   most calls read far less, from L2, and take what a launch and a chain of loads take: latency is the floor.
+//   by each lane). FLOPs: 1 per figure of a sum, 7 per part of a statistic.
 
 namespace cutis::cuda {
 namespace {
