@@ -29,7 +29,7 @@
 namespace cutis::cuda {
 namespace {
 
-// At most. With all that is joined on, dw alone takes up to 160 registers a thread, dx alone up to 176 and both up to 216
+// At most. With all that is joined on, dw alone takes up to 160 registers a thread, dx alone up to 176, both up to 216
 // (bf16, sm_90): three, two and two blocks fit a multiprocessor, and one computes while another waits at its barrier.
 constexpr int kThreads = 128;
 
