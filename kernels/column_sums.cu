@@ -13,8 +13,7 @@
 //   row 1       | 32       | 33       | 34       ...     each thread: rows r, r + kTall, ...
 //   ...                                                  then column by column over the kTall threads, in order
 //
-//   Bytes: sizeof(T) per value (twice that with y), 4 per column and part written and read.   FLOPs: 1 (5) per value:
-//   at most 1.25 per byte, so that memory is the floor.
+//   Bytes: sizeof(T) per value (twice that with y), 4 per column and part written and read.   FLOPs: 1 (5) per value
 
 namespace cutis::cuda {
 namespace {

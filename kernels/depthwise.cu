@@ -15,9 +15,9 @@
 // is written to shared memory once and read from there 2 (1.25) times.
 //
 //   Bytes: x and y once, sizeof(T) c n (h w + p q). Seams: two rows of x again (stride 2: one) where strips of rows
-//   meet, two columns (one) where tiles of columns do; tiles hold up to 64 columns of y (more where a slice is narrower
-//   than 32 channels), strips whole images unless there are too few for a grid. To each block 36 bytes of taps per
-//   channel (44 with on_load); with statistics 8 bytes of partials per channel, written and read, and one count.
+//   meet, two columns (one) where tiles of columns do; tiles hold 128 columns (stride 2: 64) or more, strips whole
+//   images unless there are too few for a grid. To each block 36 bytes of taps per channel (44 with on_load); with
+//   statistics 8 bytes of partials per channel, written and read, and one count.
 //   FLOPs: 18 per value of y; on_load adds 8 (stride 1, where two threads normalise each value of x; stride 2: 20),
 //   statistics 4: at stride 1 and 4 bytes per value (bf16) 4.5 to 7.5 FLOPs per byte, where a H100 has about 20 fp32
 //   FLOPs per byte: memory is the floor. bf16 values of y leave in 8-byte stores, 64 bytes of a pixel next to each

@@ -25,11 +25,10 @@
 //
 //   Bytes (values of x: n hw c or n h w c; of y: n c or n p q c), all read or written once but for overlaps that the
 //   first-level cache serves:
-//     global average       sizeof(T) (x + y) both ways; backward with a batchnorm sizeof(T) (2 x + y)
-//     max                  sizeof(T) (x + y) + 4 y both ways
+//     global average       forward sizeof(T) (x + y)     backward sizeof(T) (y + x), with a batchnorm sizeof(T) (y + 2
+//     x) max                  forward sizeof(T) (x + y) + 4 y                  backward sizeof(T) (x + y) + 4 y
 //     average, adaptive    sizeof(T) (x + y) both ways
-//   FLOPs: one a value and window; with a batchnorm 5 forward and 8 backward a value: at most 2.5 a byte in bf16, so
-//   that memory is the floor.
+//   FLOPs: one a value and window; with a batchnorm 2 forward and 7 backward a value.
 
 namespace cutis::cuda {
 namespace {

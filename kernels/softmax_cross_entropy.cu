@@ -17,8 +17,8 @@
 // Then one block adds the rows' costs and weights in fp64, always in the same order.
 //
 //   Bytes: forward 2 sizeof(T) n c logits (the second time from the cache), 4 n c probabilities, 4 n labels, 12 n for
-//   the sum (written, then read); backward 4 n c, then sizeof(T) n c gradients. FLOPs: about 8 and two exponentials a
-//   logit forward, 5 backward. A batch's logits are kilobytes: the floor is the latency of two launches each way.
+//   the sum (written, then read); backward 4 n c, then sizeof(T) n c gradients. A batch's logits are kilobytes: what
+//   counts is the launches' latency, not these.
 
 namespace cutis::cuda {
 namespace {
