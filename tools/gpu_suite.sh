@@ -397,7 +397,7 @@ if [ ! -e "$results" ] && [ -e "$kept/results.json" ]; then
 fi
 cores=$(nproc)
 [ "$cores" -le 12 ] || cores=12
-export OMP_WAIT_POLICY=passive OMP_NUM_THREADS=2
+export OMP_WAIT_POLICY=passive  # programs run side by side: an idle thread must not spin
 cd -- "$home"
 find_cublaslt
 report machine "$results" "$(program cutis)" "$smoke" "$(cat "$binaries/built" 2>/dev/null || true)"
