@@ -11,17 +11,17 @@
 //                           times taps 0 --> y row r+1: begun
 //   stride 2     odd rows finish one row of y and begin the next, even rows are the middle of one
 //
-// A thread keeps 4 channels of the 9 taps (36 registers) and of 4 (stride 2: 2) columns of 3 (2) rows of y. Shared
-// memory is read 1.5 (2.5) times per value of y and written once per value of x.
+// A thread keeps 4 channels of the 9 taps (36 registers) and of 2 columns of 3 (stride 2: 2) rows of y. Each value of x
+// is written to shared memory once and read from there 2 (1.25) times.
 //
 //   Bytes: x and y once, sizeof(T) c n (h w + p q). Seams: two rows of x again (stride 2: one) where strips of rows
 //   meet, two columns (one) where tiles of columns do; tiles hold 64 columns of y or more, strips whole images unless
 //   there are too few for a grid. To each block 36 bytes of taps per channel (44 with on_load); with
 //   statistics 8 bytes of partials per channel, written and read, and one count.
-//   FLOPs: 18 per value of y, 22 with on_load (stride 1), 26 with statistics: at 4 bytes per value (bf16) 4.5 to 6.5
-//   FLOPs per byte, where a H100 has about 20 fp32 FLOPs per byte: memory is the floor. bf16 values of y leave in
-//   8-byte stores, 64 bytes of a pixel next to each other: eight channels a thread would need 72 registers for taps
-//   alone.
+//   FLOPs: 18 per value of y; on_load adds 8 (stride 1, where two threads normalise each value of x; stride 2: 20),
+//   statistics 4: at stride 1 and 4 bytes per value (bf16) 4.5 to 7.5 FLOPs per byte, where a H100 has about 20 fp32
+//   FLOPs per byte: memory is the floor. bf16 values of y leave in 8-byte stores, 64 bytes of a pixel next to each
+//   other: eight channels a thread would need 72 registers for taps alone.
 
 namespace cutis::cuda {
 namespace {

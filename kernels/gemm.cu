@@ -8,7 +8,8 @@
 // The plain matrix product, and the sum over the parts of a product that was cut along k. Tiles, shared memory and
 // floors: gemm.cuh.
 //
-// sum_splits   bytes: 4 * splits * m n and c once    FLOPs: splits * m n
+// sum_splits   bytes: 4 * splits * m n and c once    FLOPs: splits * m n          memory is the floor; splits_for makes
+// join_tiles   bytes: 8 * tiles * n, and a 32nd      FLOPs: 2 (10) * tiles * n    few parts, so that L2 serves them
 
 namespace cutis::cuda {
 namespace matrix {

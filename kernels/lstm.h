@@ -20,9 +20,9 @@
 /// weights are read once per step (steps apart) or once per sequence (resident).
 ///
 /// Floor: the steps of a sequence follow each other, so that a small batch is bound by the latency of one, not by
-/// either figure. At h = 128 the recurrent product of one sample is 131 kFLOP: 0.13 us of one multiprocessor's tensor
-/// cores (1024 multiply-adds a clock on sm_80, 1.4 GHz: 65,536 / 1024 / 1.4e9 = 46 ns) against two to three
-/// microseconds for each kernel launch of a step made of launches. docs/kernels/lstm.md has the whole account.
+/// either figure. At h = 128 the recurrent product of one sample is 131 kFLOP: 46 ns of one multiprocessor's tensor
+/// cores (1024 multiply-adds a clock on sm_80, 1.4 GHz: 65,536 / 1024 / 1.4e9) against two to three microseconds for
+/// each kernel launch of a step made of launches. docs/kernels/lstm.md has the whole account.
 
 namespace cutis {
 

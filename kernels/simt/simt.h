@@ -22,7 +22,7 @@
 #include <string_view>
 #include <type_traits>
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || (defined(CUTIS_WITH_CUDA) && !defined(CUTIS_WITH_SIMT))  // nvcc, or host code beside it
 #include <cuda_runtime.h>
 #else
 #include "kernels/simt/device_cpu.h"
@@ -60,7 +60,7 @@ std::string kernel_name() {
     return name;
 }
 
-#if defined(__CUDACC__)
+#if defined(__CUDACC__) || (defined(CUTIS_WITH_CUDA) && !defined(CUTIS_WITH_SIMT))
 
 #define SIMT_SHARED(T, name, ...) __shared__ T name __VA_ARGS__
 
@@ -79,7 +79,7 @@ __device__ __forceinline__ T* dynamic_shared() {
 __device__ __forceinline__ void cluster_sync() {
 #ifdef SIMT_HAS_CLUSTERS
     asm volatile("barrier.cluster.arrive.release.aligned;\nbarrier.cluster.wait.acquire.aligned;\n" ::: "memory");
-#else
+#elif defined(__CUDACC__)
     __trap();  // no clusters before sm_90
 #endif
 }

@@ -4,19 +4,31 @@
 #include <cstdio>
 #include <cstdlib>
 #include <exception>
+#include <string>
 #include <string_view>
 
 #include "kernels/isa.h"
+#if defined(CUTIS_WITH_CUDA) && !defined(CUTIS_WITH_SIMT)
+#include "kernels/launch.h"
+#endif
 
 namespace {
 
+/// Where this build's CUDA kernels run.
+std::string cuda_mode() {
 #if !defined(CUTIS_WITH_CUDA)
-constexpr const char* kCudaMode = "off";
+    return "off";
 #elif defined(CUTIS_WITH_SIMT)
-constexpr const char* kCudaMode = "on the CPU (simt)";
+    return "on the CPU (simt)";
 #else
-constexpr const char* kCudaMode = "on a GPU (nvcc)";
+    int count = 0;
+    if (cudaGetDeviceCount(&count) != cudaSuccess || count == 0) {
+        cudaGetLastError();
+        return "for a GPU (nvcc), but NO GPU WAS FOUND: every test that runs a CUDA kernel will fail";
+    }
+    return "on a GPU (nvcc): " + cutis::cuda::device_name(0);
 #endif
+}
 
 constexpr int kSkippedExit = 77;  // what tests/CMakeLists.txt gives ctest as SKIP_RETURN_CODE
 
@@ -44,7 +56,7 @@ int main(int argc, char** argv) {
         return kSkippedExit;
     }
     try {
-        fmt::print("device cpu, instruction set {}, CUDA {}\n", cutis::isa_name(cutis::active_isa()), kCudaMode);
+        fmt::print("device cpu, instruction set {}, CUDA {}\n", cutis::isa_name(cutis::active_isa()), cuda_mode());
     } catch (const std::exception& error) {
         fmt::print(stderr, "{}\n", error.what());
         return EXIT_FAILURE;
