@@ -6,8 +6,9 @@
 #include "kernels/matrix_checks.h"
 
 // The fully connected layer: three matrix products (gemm.cuh, cublaslt.h) and a sum over rows (column_sums.cu). Our own
-// product adds the bias as it stores y. For the library's, y starts as the bias, which the product is added to: 3
-// rather than 1 passes over y, sizeof(T) * rows * k bytes each.
+// product adds the bias as it stores y. For the library's, y starts as the bias, rounded to T, which the product is
+// added to: 3 rather than 1 passes over y, sizeof(T) * rows * k bytes each. y is short beside x and w wherever the
+// layer takes long, so that a bias does not count as joined on.
 
 namespace cutis::cuda {
 namespace {
@@ -29,7 +30,7 @@ template <class T>
 void linear_forward(T* y, const T* x, const T* w, const float* bias, std::int64_t rows, int c, int k,
                     MatrixPrecision precision, Stream stream) {
     check_product(rows, k, c);
-    if (matrix_path() == MatrixPath::own) {
+    if (!by_cublaslt(false)) {
         matrix::gemm_with<T>(
             Transpose::no, Transpose::yes, rows, k, c, x, c, w, c,
             {.out = y, .ld = k, .out_is_float = sizeof(T) == 4, .aligned = matrix::in_chunks(y, k), .bias = bias}, true,
@@ -47,14 +48,11 @@ template <class T>
 void linear_backward(T* dx, float* dw, float* db, const T* dy, const T* x, const T* w, std::int64_t rows, int c, int k,
                      MatrixPrecision precision, Stream stream) {
     check_product(rows, k, c);
-    const auto product = [&](auto... arguments) {
-        matrix_path() == MatrixPath::own ? gemm(arguments...) : matmul(arguments...);
-    };
     if (dx != nullptr) {
-        product(Transpose::no, Transpose::no, rows, c, k, dy, k, w, c, false, dx, c, precision, stream);
+        plain_product(Transpose::no, Transpose::no, rows, c, k, dy, k, w, c, false, dx, c, precision, stream);
     }
     if (dw != nullptr) {
-        product(Transpose::yes, Transpose::no, k, c, rows, dy, k, x, c, false, dw, c, precision, stream);
+        plain_product(Transpose::yes, Transpose::no, k, c, rows, dy, k, x, c, false, dw, c, precision, stream);
     }
     if (db != nullptr) {
         sum_columns<T>(db, dy, nullptr, rows, k, stream);
