@@ -6,14 +6,15 @@
 #include "kernels/matrix_checks.h"
 
 // The fully connected layer: three matrix products (gemm.cuh, cublaslt.h) and a sum over rows (column_sums.cu). Our own
-// product adds the bias as it stores y. For the library's, y starts as the bias, which the product is added to: 3
-// rather than 1 passes over y, sizeof(T) * rows * k bytes each. FLOPs: 2 rows c k a product; with the few rows of a
-// batch before a classifier the floor is reading w, sizeof(T) c k, and below a megabyte of it the launch.
-
-//   Bytes: forward sizeof(T) (rows c + k c + rows k), dx and dw the same (dw fp32); db sizeof(T) rows k again.
-//   FLOPs: 2 rows c k for each product. A classifier (256 x 1280 -> 7) is 0.7 MB and 4.6 MFLOP, a fifth of a
-//   microsecond of memory: the launches' latency is the floor. AlexNet's 4096 x 4096 at 256 rows reads 34 MB of bf16
-//   weights for 8.6 GFLOP: memory again, 10 us at 3.35 TB/s.
+// product adds the bias as it stores y. For the library's, y starts as the bias, rounded to T, which the product is
+// added to: 3 rather than 1 passes over y, sizeof(T) * rows * k bytes each. y is short beside x and w wherever the
+// layer takes long, so that a bias does not count as joined on.
+//
+//   Bytes: forward sizeof(T) (rows c + k c + rows k), dx and dw the same (dw fp32); db sizeof(T) rows k again. Issued:
+//   x once for each tile of 128 or 64 columns, w once for each of 128 rows. FLOPs: 2 rows c k for each product. A
+//   classifier (256 x 1280 -> 7) is 0.7 MB and 4.6 MFLOP, a fifth of a microsecond of memory: the launches' latency is
+//   the floor. AlexNet's 4096 x 4096 at 256 rows reads 34 MB of bf16 weights for 8.6 GFLOP: memory again, 10 us at 3.35
+//   TB/s.
 
 namespace cutis::cuda {
 namespace {
@@ -35,7 +36,7 @@ template <class T>
 void linear_forward(T* y, const T* x, const T* w, const float* bias, std::int64_t rows, int c, int k,
                     MatrixPrecision precision, Stream stream) {
     check_product(rows, k, c);
-    if (matrix_path() == MatrixPath::own) {
+    if (!by_cublaslt(false)) {
         matrix::gemm_with<T>(
             Transpose::no, Transpose::yes, rows, k, c, x, c, w, c,
             {.out = y, .ld = k, .out_is_float = sizeof(T) == 4, .aligned = matrix::in_chunks(y, k), .bias = bias}, true,
@@ -53,14 +54,11 @@ template <class T>
 void linear_backward(T* dx, float* dw, float* db, const T* dy, const T* x, const T* w, std::int64_t rows, int c, int k,
                      MatrixPrecision precision, Stream stream) {
     check_product(rows, k, c);
-    const auto product = [&](auto... arguments) {
-        matrix_path() == MatrixPath::own ? gemm(arguments...) : matmul(arguments...);
-    };
     if (dx != nullptr) {
-        product(Transpose::no, Transpose::no, rows, c, k, dy, k, w, c, false, dx, c, precision, stream);
+        plain_product(Transpose::no, Transpose::no, rows, c, k, dy, k, w, c, false, dx, c, precision, stream);
     }
     if (dw != nullptr) {
-        product(Transpose::yes, Transpose::no, k, c, rows, dy, k, x, c, false, dw, c, precision, stream);
+        plain_product(Transpose::yes, Transpose::no, k, c, rows, dy, k, x, c, false, dw, c, precision, stream);
     }
     if (db != nullptr) {
         sum_columns<T>(db, dy, nullptr, rows, k, stream);
@@ -69,7 +67,7 @@ void linear_backward(T* dx, float* dw, float* db, const T* dy, const T* x, const
 
 template <class T>
 Traffic linear_forward_traffic(bool bias, std::int64_t rows, int c, int k, MatrixPrecision precision) {
-    if (matrix_path() == MatrixPath::own) {
+    if (!by_cublaslt(false)) {
         return matrix::gemm_with_traffic<T>({rows, k, c, 1, true}, {.out_is_float = sizeof(T) == 4, .bias = bias},
                                             precision);
     }

@@ -20,7 +20,8 @@ void linear_backward(float* dx, float* dw, float* db, const float* dy, const flo
 
 }  // namespace cutis::cpu
 
-/// The same on a GPU, T fp32 or bf16; bias, dw and db are fp32. Multiplied as matrix_path() (cublaslt.h) says.
+/// The same on a GPU, T fp32 or bf16; bias, dw and db are fp32. Multiplied as matrix_path() (cublaslt.h) says; before
+/// the library's product the bias is rounded to T.
 namespace cutis::cuda {
 
 template <class T>

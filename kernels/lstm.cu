@@ -1,6 +1,7 @@
 #include <type_traits>
 
 #include "kernels/column_sums.cuh"
+#include "kernels/cublaslt.h"
 #include "kernels/gemm.h"
 #include "kernels/launch.h"
 #include "kernels/lstm.h"
@@ -196,8 +197,8 @@ void lstm_forward(T* y, const LstmSavedT<T>& saved, const T* x, const LstmWeight
                   const LstmStateT<T>& start, const LstmShape& s, const LstmOptions& options, Stream stream) {
     check_shape(s);
     const std::int64_t h = s.h, gate_values = 4 * h;
-    gemm(Transpose::no, Transpose::yes, std::int64_t{s.n} * s.t, gate_values, s.c, x, s.c, weights.w_ih, s.c, false,
-         saved.gates, gate_values, options.precision, stream);
+    plain_product(Transpose::no, Transpose::yes, std::int64_t{s.n} * s.t, gate_values, s.c, x, s.c, weights.w_ih, s.c,
+                  false, saved.gates, gate_values, options.precision, stream);
     if (is_resident<T>(s, options)) {
         lstm_resident_forward(y, saved, weights, start, s, stream);
         return;
@@ -255,12 +256,12 @@ void lstm_backward(const LstmGradientsT<T>& gradients, const T* dy, const float*
     }
     const T* const made = dgates.data();
     if (gradients.dx != nullptr) {
-        gemm(Transpose::no, Transpose::no, rows, s.c, gate_values, made, gate_values, weights.w_ih, s.c, false,
-             gradients.dx, s.c, options.precision, stream);
+        plain_product(Transpose::no, Transpose::no, rows, s.c, gate_values, made, gate_values, weights.w_ih, s.c, false,
+                      gradients.dx, s.c, options.precision, stream);
     }
     if (gradients.dw_ih != nullptr) {
-        gemm(Transpose::yes, Transpose::no, gate_values, s.c, rows, made, gate_values, x, s.c, false, gradients.dw_ih,
-             s.c, options.precision, stream);
+        plain_product(Transpose::yes, Transpose::no, gate_values, s.c, rows, made, gate_values, x, s.c, false,
+                      gradients.dw_ih, s.c, options.precision, stream);
     }
     if (gradients.dw_hh != nullptr) {
         const Scratch<T> before(rows * h, stream);
@@ -269,8 +270,8 @@ void lstm_backward(const LstmGradientsT<T>& gradients, const T* dy, const float*
             launch<hidden_before_kernel<T, N>>({.grid = blocks_for(count, kThreads), .block = kThreads}, stream,
                                                before.data(), y, start.h0, s, count);
         });
-        gemm(Transpose::yes, Transpose::no, gate_values, h, rows, made, gate_values,
-             static_cast<const T*>(before.data()), h, false, gradients.dw_hh, h, options.precision, stream);
+        plain_product(Transpose::yes, Transpose::no, gate_values, h, rows, made, gate_values,
+                      static_cast<const T*>(before.data()), h, false, gradients.dw_hh, h, options.precision, stream);
     }
     if (gradients.db != nullptr) {
         sum_columns<T>(gradients.db, made, nullptr, rows, static_cast<int>(gate_values), stream);

@@ -1,7 +1,8 @@
 #include "kernels/pointwise.h"
 
+#include <optional>
+
 #include "kernels/cublaslt.h"
-#include "kernels/elementwise.h"
 #include "kernels/gemm_traffic.cuh"
 #include "kernels/matrix_checks.h"
 
@@ -121,6 +122,36 @@ void own_weight_gradient(float* dw, const T* g, const GradientOnLoadT<T>* gradie
     });
 }
 
+template <class T>
+void library_forward(T* y, const T* x, const T* w, const Normalize* on_load, const BatchStatistics* statistics,
+                     std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream) {
+    std::optional<Scratch<T>> normalized;
+    if (on_load != nullptr) {
+        normalized.emplace(rows * c, stream);
+        batchnorm_normalize(normalized->data(), x, *on_load, nullptr, rows, c, stream);
+        x = normalized->data();
+    }
+    matmul(Transpose::no, Transpose::yes, rows, k, c, x, c, w, c, false, y, k, precision, stream);
+    if (statistics != nullptr) {
+        batchnorm_statistics(statistics->mean, statistics->var, static_cast<const T*>(y), rows, k, stream);
+    }
+}
+
+template <class T>
+void library_input_gradient(T* dx, const T* dy, const T* x, const Normalize* on_load, const NormalizeBackward* before,
+                            const T* dx_add, const T* w, std::int64_t rows, int c, int k, MatrixPrecision precision,
+                            Stream stream) {
+    if (dx_add != nullptr) {
+        check(cudaMemcpyAsync(dx, dx_add, static_cast<std::size_t>(rows * c) * sizeof(T), cudaMemcpyDeviceToDevice,
+                              handle(stream)),
+              "pointwise convolution");
+    }
+    matmul(Transpose::no, Transpose::no, rows, c, k, dy, k, w, c, dx_add != nullptr, dx, c, precision, stream);
+    if (before != nullptr) {
+        batchnorm_reduce(dx, *before, static_cast<const T*>(dx), x, *on_load, rows, c, stream);
+    }
+}
+
 }  // namespace
 
 template <class T>
@@ -129,7 +160,11 @@ void pointwise_forward(T* y, const T* x, const T* w, const Normalize* on_load, c
     check_product(rows, k, c);
     check_rule(statistics == nullptr || rows >= 1,
                "pointwise convolution: statistics of no rows; at least one is needed");
-    own_forward(y, x, w, on_load, statistics, rows, c, k, precision, stream);
+    if (by_cublaslt(on_load != nullptr || statistics != nullptr)) {
+        library_forward(y, x, w, on_load, statistics, rows, c, k, precision, stream);
+    } else {
+        own_forward(y, x, w, on_load, statistics, rows, c, k, precision, stream);
+    }
 }
 
 template <class T>
@@ -141,10 +176,30 @@ void pointwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* 
                "pointwise convolution: a gradient can be added to dx only where x is loaded as it is");
     check_rule(dx == nullptr || (before == nullptr) == (on_load == nullptr),
                "pointwise convolution: dx behind a normalised x goes with batchnorm gradients, and only that");
-    if (dx != nullptr) {
+    // Of no rows the passes around the library's products have nothing to reduce; ours give zeros.
+    const bool library_dx =
+        dx != nullptr && rows > 0 && by_cublaslt(gradient_on_load != nullptr || before != nullptr || dx_add != nullptr);
+    const bool library_dw = dw != nullptr && rows > 0 && by_cublaslt(gradient_on_load != nullptr || on_load != nullptr);
+    std::optional<Scratch<T>> differentiated, normalized;
+    const T *dy = g, *z = x;  // of the library's products
+    if (gradient_on_load != nullptr && (library_dx || library_dw)) {
+        differentiated.emplace(rows * k, stream);
+        batchnorm_apply_gradient(differentiated->data(), g, *gradient_on_load, nullptr, rows, k, stream);
+        dy = differentiated->data();
+    }
+    if (on_load != nullptr && library_dw) {
+        normalized.emplace(rows * c, stream);
+        batchnorm_normalize(normalized->data(), x, *on_load, nullptr, rows, c, stream);
+        z = normalized->data();
+    }
+    if (library_dx) {
+        library_input_gradient(dx, dy, x, on_load, before, dx_add, w, rows, c, k, precision, stream);
+    } else if (dx != nullptr) {
         own_input_gradient(dx, g, gradient_on_load, x, on_load, before, dx_add, w, rows, c, k, precision, stream);
     }
-    if (dw != nullptr) {
+    if (library_dw) {
+        matmul(Transpose::yes, Transpose::no, k, c, rows, dy, k, z, c, false, dw, c, precision, stream);
+    } else if (dw != nullptr) {
         own_weight_gradient(dw, g, gradient_on_load, x, on_load, rows, c, k, precision, stream);
     }
 }
@@ -152,12 +207,17 @@ void pointwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* 
 template <class T>
 Traffic pointwise_forward_traffic(bool on_load, bool statistics, std::int64_t rows, int c, int k,
                                   MatrixPrecision precision) {
-    const FactorTraffic x{rows * c, rows * c, kDepth, on_load ? 2 : 0},
-        w{std::int64_t{k} * c, std::int64_t{k} * c, kDepth};
     Traffic traffic;
+    if (by_cublaslt(on_load || statistics)) {
+        traffic = gemm_traffic<T, T>(rows, k, c, false, precision);
+        traffic += on_load ? batchnorm_normalize_traffic<T>(false, rows, c) : Traffic{};
+        return traffic + (statistics ? batchnorm_statistics_traffic<T>(rows, k) : Traffic{});
+    }
+    const std::int64_t weights = std::int64_t{k} * c;
     for_tile<T>(precision, k, [&]<class Tile>() {
         traffic = product_traffic<Tile>(
-            {rows, k, c, 1, !on_load && !statistics}, x, w,
+            {rows, k, c, 1, !on_load && !statistics}, {rows * c, rows * c, kDepth, on_load ? 2 : 0},
+            {weights, weights, kDepth},
             {.out_is_float = sizeof(T) == 4, .sums = statistics ? ColumnSums::statistics : ColumnSums::none});
     });
     return traffic + (statistics ? finish_tile_statistics_traffic(rows, k) : Traffic{});
@@ -166,20 +226,34 @@ Traffic pointwise_forward_traffic(bool on_load, bool statistics, std::int64_t ro
 template <class T>
 Traffic pointwise_backward_traffic(const PointwiseBackwardForm& form, std::int64_t rows, int c, int k,
                                    MatrixPrecision precision) {
+    const bool library_dx = form.dx && rows > 0 && by_cublaslt(form.gradient_on_load || form.before || form.dx_add);
+    const bool library_dw = form.dw && rows > 0 && by_cublaslt(form.gradient_on_load || form.on_load);
+    const std::int64_t weights = std::int64_t{k} * c;
     const auto gradient = [&](Storage storage) {
         return FactorTraffic{rows * k, rows * k, storage, form.gradient_on_load ? 3 : 0, form.gradient_on_load};
     };
     Traffic traffic;
+    if (form.gradient_on_load && (library_dx || library_dw)) {
+        traffic += batchnorm_apply_gradient_traffic<T>(false, rows, k);
+    }
+    if (form.on_load && library_dw) {
+        traffic += batchnorm_normalize_traffic<T>(false, rows, c);
+    }
     for_tile<T>(precision, c, [&]<class Tile>() {
-        if (form.dx) {
+        if (library_dx) {
+            traffic += gemm_traffic<T, T>(rows, c, k, form.dx_add, precision);
+            traffic += form.before ? batchnorm_reduce_traffic<T>(true, rows, c) : Traffic{};
+        } else if (form.dx) {
             traffic += product_traffic<Tile>({rows, c, k, 1, !form.gradient_on_load && !form.before}, gradient(kDepth),
-                                             {std::int64_t{k} * c, std::int64_t{k} * c, kWidth},
+                                             {weights, weights, kWidth},
                                              {.out_is_float = sizeof(T) == 4,
                                               .add = form.dx_add,
                                               .sums = form.before ? ColumnSums::gradients : ColumnSums::none});
             traffic += form.before ? finish_tile_gradients_traffic(rows, c) : Traffic{};
         }
-        if (form.dw) {
+        if (library_dw) {
+            traffic += gemm_traffic<T, float>(k, c, rows, false, precision);
+        } else if (form.dw) {
             traffic +=
                 product_traffic<Tile>({k, c, rows, 1, true}, gradient(kWidth),
                                       {rows * c, rows * c, kWidth, form.on_load ? 2 : 0}, {.out_is_float = true});

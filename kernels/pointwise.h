@@ -46,8 +46,9 @@ void pointwise_backward(T* dx, float* dw, const T* g, const GradientOnLoadT<T>* 
                         const Normalize* on_load, const NormalizeBackward* before, const T* dx_add, const T* w,
                         std::int64_t rows, int c, int k, MatrixPrecision precision, Stream stream);
 
-// Bytes: a product's (gemm_traffic), and on its way the figures of on_load and gradient_on_load by every thread for
-// every depth tile, y beside g, x for `before`, and partials.
+// Bytes of the path that matrix_path() gives. Ours: a product's (gemm_traffic), and on its way the figures of on_load
+// and gradient_on_load by every thread for every depth tile, y beside g, x for `before`, and partials. The library's:
+// the passes around it, and our own product in the place of cuBLASLt's; the runtime's copy of dx_add is not in it.
 
 template <class T>
 Traffic pointwise_forward_traffic(bool on_load, bool statistics, std::int64_t rows, int c, int k,

@@ -24,6 +24,10 @@
 
 #if defined(__CUDACC__) || (defined(CUTIS_WITH_CUDA) && !defined(CUTIS_WITH_SIMT))  // nvcc, or host code beside it
 #include <cuda_runtime.h>
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
 #else
 #include "kernels/simt/device_cpu.h"
 #endif
@@ -62,7 +66,7 @@ std::string kernel_name() {
 
 #if defined(__CUDACC__) || (defined(CUTIS_WITH_CUDA) && !defined(CUTIS_WITH_SIMT))
 
-#define SIMT_SHARED(T, name, ...) __shared__ T name __VA_ARGS__
+#define SIMT_SHARED(T, name, ...) __shared__ __align__(16) T name __VA_ARGS__  // for accesses of 16 bytes
 
 /// The launch's dynamic shared memory, aligned to 1024 bytes.
 template <class T>
@@ -113,12 +117,38 @@ __device__ __forceinline__ T* map_shared(T* pointer, unsigned rank) {
 }
 
 namespace detail {
-template <class... P>
+/// Lets `Kernel` have `bytes` of dynamic shared memory on the current device. A block gets 48 KiB without being asked,
+/// and a kernel's static arrays count: only its driver knows how large they are, so that every size is asked for, but
+/// once. The largest size so far stays allowed; host threads that launch the same kernel must not take it from each
+/// other.
+template <auto Kernel>
+cudaError_t allow_shared(std::size_t bytes) {
+    constexpr std::size_t kDevices = 64;
+    static std::mutex mutex;
+    static std::atomic<std::size_t> allowed[kDevices];
+    int device = 0;
+    if (const cudaError_t error = cudaGetDevice(&device); error != cudaSuccess) {
+        return error;
+    }
+    std::atomic<std::size_t>& known = allowed[static_cast<std::size_t>(device) % kDevices];
+    if (static_cast<std::size_t>(device) < kDevices && bytes <= known.load(std::memory_order_acquire)) {
+        return cudaSuccess;
+    }
+    const std::lock_guard<std::mutex> lock(mutex);
+    const std::size_t wanted = std::max(bytes, known.load(std::memory_order_relaxed));
+    const cudaError_t error =
+        cudaFuncSetAttribute(Kernel, cudaFuncAttributeMaxDynamicSharedMemorySize, static_cast<int>(wanted));
+    if (error == cudaSuccess) {
+        known.store(wanted, std::memory_order_release);
+    }
+    return error;
+}
+
+template <auto Kernel, class... P>
 cudaError_t launch(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t stream,
                    std::type_identity_t<P>... args) {
-    if (shape.shared_bytes > 48 * 1024) {
-        const cudaError_t error = cudaFuncSetAttribute(kernel, cudaFuncAttributeMaxDynamicSharedMemorySize,
-                                                       static_cast<int>(shape.shared_bytes));
+    if (shape.shared_bytes > 0) {
+        const cudaError_t error = allow_shared<Kernel>(shape.shared_bytes);
         if (error != cudaSuccess) {
             return error;
         }
@@ -143,7 +173,7 @@ cudaError_t launch(void (*kernel)(P...), const LaunchShape& shape, cudaStream_t 
 /// Launches `Kernel` and returns the launch's error; a kernel's own faults show at a later synchronisation.
 template <auto Kernel, class... Args>
 cudaError_t launch(const LaunchShape& shape, cudaStream_t stream, Args... args) {
-    return detail::launch(Kernel, shape, stream, args...);
+    return detail::launch<Kernel>(Kernel, shape, stream, args...);
 }
 
 #else

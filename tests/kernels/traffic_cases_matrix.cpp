@@ -89,14 +89,17 @@ GradientOnLoadT<T> gradient_on_load_of(DeviceMemory& m, std::int64_t size, int c
 }
 
 template <class T>
-void add_pointwise(Cases& cases, const char* type, std::int64_t rows, int c, int k) {
+void add_pointwise(Cases& cases, const char* type, cuda::MatrixPath path, std::int64_t rows, int c, int k) {
+    const WithPath with(path);
     const std::int64_t w = std::int64_t{k} * c;
-    const std::string shape = fmt::format("{} rows {} c {} k {}", type, rows, c, k);
+    const std::string shape = fmt::format("{} rows {} c {} k {}{}", type, rows, c, k,
+                                          path == cuda::MatrixPath::own ? "" : ", the library's path");
     for (const int form : {0, 1, 2, 3}) {
         const bool on_load = form % 2 != 0, statistics = form / 2 != 0;
         cases.push_back({"pointwise_forward", shape + (on_load ? " on load" : "") + (statistics ? " statistics" : ""),
                          cuda::pointwise_forward_traffic<T>(on_load, statistics, rows, c, k, kPrecision),
                          [=](DeviceMemory& m) {
+                             const WithPath chosen(path);
                              const Normalize z = normalize_of(m, c);
                              const BatchStatistics out{m.zeros<float>(k), m.zeros<float>(k)};
                              cuda::pointwise_forward<T>(m.zeros<T>(rows * k), m.zeros<T>(rows * c), m.zeros<T>(w),
@@ -117,6 +120,7 @@ void add_pointwise(Cases& cases, const char* type, std::int64_t rows, int c, int
         cases.push_back(
             {"pointwise_backward", shape + " " + name,
              cuda::pointwise_backward_traffic<T>(form, rows, c, k, kPrecision), [=, form = form](DeviceMemory& m) {
+                 const WithPath chosen(path);
                  const auto gradient = gradient_on_load_of<T>(m, rows * k, k);
                  const Normalize z = normalize_of(m, c);
                  const NormalizeBackward before{m.zeros<float>(c), m.zeros<float>(c), m.zeros<float>(c),
@@ -242,9 +246,11 @@ std::vector<TrafficCase> matrix_traffic() {
     for_types([&]<class T>(const char* type) {
         add_linear<T>(cases, type, 32, 320, 7);
         add_linear<T>(cases, type, 3, 17, 80);
-        add_pointwise<T>(cases, type, 196, 24, 144);
-        add_pointwise<T>(cases, type, 300, 96, 24);
-        add_pointwise<T>(cases, type, 13, 5, 3);
+        for (const auto path : {cuda::MatrixPath::own, cuda::MatrixPath::cublaslt}) {
+            add_pointwise<T>(cases, type, path, 196, 24, 144);
+            add_pointwise<T>(cases, type, path, 13, 5, 3);
+        }
+        add_pointwise<T>(cases, type, cuda::MatrixPath::own, 300, 96, 24);
         add_conv<T>(cases, type, {1, 24, 24, 3, 32, 3, 3, 2, 1});
         add_conv<T>(cases, type, {1, 9, 11, 16, 24, 3, 3, 1, 1});
         add_conv<T>(cases, type, {1, 8, 7, 8, 6, 1, 1, 2, 0, 2});
@@ -259,16 +265,14 @@ std::vector<TrafficCase> matrix_traffic() {
     });
     add_lstm<BFloat16>(cases, "bf16", {9, 2, 16, 200}, cuda::LstmForm::resident);
     // So many rows that their tiles' partials are joined in two stages.
-    for (const bool statistics : {true}) {
-        constexpr std::int64_t kRows = 513 * 128;
-        cases.push_back(
-            {"pointwise_forward", "fp32 two stages of statistics",
-             cuda::pointwise_forward_traffic<float>(false, statistics, kRows, 2, 3, kPrecision), [](DeviceMemory& m) {
-                 const BatchStatistics out{m.zeros<float>(3), m.zeros<float>(3)};
-                 cuda::pointwise_forward<float>(m.zeros<float>(kRows * 3), m.zeros<float>(kRows * 2), m.zeros<float>(6),
-                                                nullptr, &out, kRows, 2, 3, kPrecision, {});
-             }});
-    }
+    constexpr std::int64_t kRows = 513 * 128;
+    cases.push_back({"pointwise_forward", "fp32 two stages of statistics",
+                     cuda::pointwise_forward_traffic<float>(false, statistics, kRows, 2, 3, kPrecision),
+                     [](DeviceMemory& m) {
+                         const BatchStatistics out{m.zeros<float>(3), m.zeros<float>(3)};
+                         cuda::pointwise_forward<float>(m.zeros<float>(kRows * 3), m.zeros<float>(kRows * 2),
+                                                        m.zeros<float>(6), nullptr, &out, kRows, 2, 3, kPrecision, {});
+                     }});
     return cases;
 }
 
