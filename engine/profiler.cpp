@@ -89,7 +89,9 @@ void Profiler::add_work(double flops, double bytes) {
 }
 
 std::vector<ProfiledRange> Profiler::take() {
-    require(open_.empty(), "profiler: range '{}' is open", ranges_[static_cast<std::size_t>(open_.back())].name);
+    if (!open_.empty()) {
+        fail("profiler: range '{}' is open", ranges_[static_cast<std::size_t>(open_.back())].name);
+    }
     if (failure_) {
         std::rethrow_exception(std::exchange(failure_, nullptr));
     }

@@ -197,7 +197,7 @@ std::vector<ProfileRow> profile_rows(const std::vector<std::vector<ProfiledRange
             const std::string layer = by_layer ? range.layer : std::string();
             const auto [found, fresh] = known.try_emplace({phase_name, layer, op}, rows.size());
             if (fresh) {
-                rows.push_back({.phase = phase_name, .layer = layer, .op = op});
+                rows.push_back({phase_name, layer, op});
                 times.emplace_back(steps.size());
             }
             ProfileRow& row = rows[found->second];
@@ -220,7 +220,8 @@ std::vector<ProfileRow> profile_rows(const std::vector<std::vector<ProfiledRange
 
 Profile profile_training(const ProfileOptions& options) {
     require_precision(options.precision, options.device);
-    Profile profile{.options = options};
+    Profile profile;
+    profile.options = options;
     Step step(options);
     profile.ceilings = measure_ceilings(options.device, options.precision);
     const MatrixPrecision before = matrix_precision();

@@ -33,7 +33,7 @@ struct ProfileRow {
     std::string layer;  ///< "features.0.0", or empty
     std::string op;     ///< "conv2d"; kRest for what no range of an op accounts for
     int calls = 0;
-    Spread seconds;
+    Spread seconds{};
     double flops = 0, bytes = 0;
 };
 inline constexpr std::string_view kRest = "(rest)";
