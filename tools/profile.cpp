@@ -58,11 +58,11 @@ class Step {
         }
     }
 
-    /// Queues one. @param graph  as one launch, on a GPU: what training does, and what no range can look into
-    void run(bool graph) {
+    /// Runs one, on a GPU only queues it.
+    void run() {
         throw_if_stopped();
         if (by_kernel_) {
-            (graph ? *as_graph_ : *by_kernel_).submit({&batch_, 1}, static_cast<std::uint64_t>(step_++), 1.0);
+            by_kernel_->submit({&batch_, 1}, static_cast<std::uint64_t>(step_++), 1.0);
             return;
         }
         const ForwardContext context{
@@ -83,6 +83,12 @@ class Step {
         const ProfileRange range("optimizer");
         optimizer_->step(1.0);
         optimizer_->clear_gradients();
+    }
+
+    /// Queues one on a GPU as a single launch, as training does and as no range can look into.
+    void run_graph() {
+        throw_if_stopped();
+        as_graph_->submit({&batch_, 1}, static_cast<std::uint64_t>(step_++), 1.0);
     }
 
     /// Until everything queued has run.
@@ -110,24 +116,11 @@ class Step {
     std::int64_t step_ = 0;
 };
 
-// Seconds of one of `count` steps as training runs them.
-double time_unwatched(Step& step, int count) {
-    using Clock = std::chrono::steady_clock;
-    for (int i = 0; i < 2; ++i) {  // the second one records the graph
-        step.run(true);
-    }
-    step.wait();
-    const Clock::time_point begin = Clock::now();
-    for (int i = 0; i < count; ++i) {
-        step.run(true);
-        if ((i + 1) % kStepsAhead == 0) {
-            step.wait();
-        }
-    }
-    step.wait();
-    return std::chrono::duration<double>(Clock::now() - begin).count() / count;
+double seconds_of(const ProfiledRange& range) {
+    return static_cast<double>(range.duration_ns()) * 1e-9;
 }
 
+// Each begins with a range that lies in none.
 std::vector<std::vector<ProfiledRange>> split_steps(std::vector<ProfiledRange> ranges) {
     std::vector<std::vector<ProfiledRange>> steps;
     int first = 0;
@@ -143,13 +136,13 @@ std::vector<std::vector<ProfiledRange>> split_steps(std::vector<ProfiledRange> r
     return steps;
 }
 
-std::vector<std::vector<ProfiledRange>> watch(Step& step, const ProfileOptions& options) {
+std::vector<std::vector<ProfiledRange>> watch(Step& step, const ProfileOptions& options, bool graph) {
     std::vector<std::vector<ProfiledRange>> steps;
     Profiler profiler(options.device);
     for (int i = 0; i < options.steps; ++i) {
         {
             const ProfileRange range("step");
-            step.run(false);
+            graph ? step.run_graph() : step.run();
         }
         if ((i + 1) % kStepsAhead == 0 || i + 1 == options.steps) {
             step.wait();
@@ -158,6 +151,29 @@ std::vector<std::vector<ProfiledRange>> watch(Step& step, const ProfileOptions& 
         }
     }
     return steps;
+}
+
+// Seconds of steps as training runs them: on the CPU without a profiler, on a GPU as one graph, whose ends are all that
+// it looks at.
+Spread time_unwatched(Step& step, const ProfileOptions& options) {
+    using Clock = std::chrono::steady_clock;
+    std::vector<double> seconds;
+    if (options.device.kind == DeviceKind::cpu) {
+        for (int i = 0; i < options.steps; ++i) {
+            const Clock::time_point begin = Clock::now();
+            step.run();
+            seconds.push_back(std::chrono::duration<double>(Clock::now() - begin).count());
+        }
+        return spread_of(std::move(seconds));
+    }
+    for (int i = 0; i < 2; ++i) {  // the second one records the graph
+        step.run_graph();
+    }
+    step.wait();
+    for (const std::vector<ProfiledRange>& ranges : watch(step, options, true)) {
+        seconds.push_back(seconds_of(ranges.front()));
+    }
+    return spread_of(std::move(seconds));
 }
 
 }  // namespace
@@ -227,16 +243,16 @@ Profile profile_training(const ProfileOptions& options) {
     const MatrixPrecision before = matrix_precision();
     set_matrix_precision(options.precision == "tf32" ? MatrixPrecision::tf32 : MatrixPrecision::fp32);
     for (int i = 0; i < options.warmup; ++i) {
-        step.run(false);
+        step.run();
     }
     step.wait();
-    profile.steps = watch(step, options);
-    profile.unwatched = time_unwatched(step, options.steps);
+    profile.steps = watch(step, options, false);
+    profile.unwatched = time_unwatched(step, options);
     set_matrix_precision(before);
 
     std::vector<double> seconds;
     for (const std::vector<ProfiledRange>& ranges : profile.steps) {
-        seconds.push_back(static_cast<double>(ranges.front().duration_ns()) * 1e-9);
+        seconds.push_back(seconds_of(ranges.front()));
     }
     profile.step = spread_of(seconds);
     profile.rows = profile_rows(profile.steps, true, &profile.accounted);

@@ -43,7 +43,7 @@ struct Profile {
     Ceilings ceilings;
     Spread step;                    ///< seconds of a whole step
     Spread accounted;               ///< of these, those in rows other than kRest
-    double unwatched = 0;           ///< seconds of a step as `cutis train` runs it, without a profiler: the mean
+    Spread unwatched;               ///< seconds of a step as `cutis train` runs it, without ranges of ops
     std::vector<ProfileRow> rows;   ///< by phase, layer and op, in the order in which they run
     std::vector<ProfileRow> by_op;  ///< by phase and op, the longest first
     std::vector<std::vector<ProfiledRange>> steps;  ///< what was measured, each beginning with the whole step's range

@@ -69,9 +69,9 @@ std::string table(const std::vector<ProfileRow>& rows, const Profile& profile, b
 
 std::string machine(const ProfileOptions& options) {
     const std::string processor = processor_name(options.device);
-    return options.device.kind == DeviceKind::cuda
-               ? fmt::format("{} ({}, CUDA kernels by {})", to_string(options.device), processor, build_info().cuda)
-               : fmt::format("cpu ({}, {}, {} threads)", processor, isa_name(active_isa()), thread_count());
+    return options.device.kind == DeviceKind::cuda ? fmt::format("{} ({})", to_string(options.device), processor)
+                                                   : fmt::format("{} ({}, {}, {} threads)", to_string(options.device),
+                                                                 processor, isa_name(active_isa()), thread_count());
 }
 
 Json spread_json(const Spread& spread) {
@@ -118,9 +118,9 @@ std::string profile_text(const Profile& profile) {
     row("in ops",
         fmt::format("{}, {:.1f} % of the step; the rest stands in the rows named {}", with_spread(profile.accounted),
                     100 * profile.accounted.median / profile.step.median, kRest));
-    row("unwatched step", fmt::format("{} ms, {}", milliseconds(profile.unwatched),
-                                      gpu ? "recorded as a CUDA graph, as training runs it; above, kernel by kernel"
-                                          : "without a profiler"));
+    row("unwatched step",
+        fmt::format("{}, {}", with_spread(profile.unwatched),
+                    gpu ? "one CUDA graph, as training runs it; above, kernel by kernel" : "without a profiler"));
     row("copy ceiling", fmt::format("{:.1f} GB/s, read and written, {} MiB", profile.ceilings.bytes_per_second * 1e-9,
                                     profile.ceilings.copied >> 20));
     row("product ceiling", fmt::format("{:.1f} GFLOP/s, a matrix product of side {}",
@@ -130,6 +130,9 @@ std::string profile_text(const Profile& profile) {
         "%: "
         "the least time\nunder the two ceilings in percent of the time taken; more than 100 where tensors stay in a "
         "cache.";
+    if (gpu && build_info().cuda == "simt") {
+        text += "\nThe CUDA kernels ran on the CPU: these times say nothing about a GPU.";
+    }
     return text;
 }
 
@@ -156,7 +159,7 @@ std::string profile_json(const Profile& profile) {
                          {"product_side", profile.ceilings.product}}},
                        {"step_seconds", spread_json(profile.step)},
                        {"op_seconds", spread_json(profile.accounted)},
-                       {"unwatched_step_seconds", profile.unwatched},
+                       {"unwatched_step_seconds", spread_json(profile.unwatched)},
                        {"rows", rows_json(profile.rows, profile, true)},
                        {"by_op", rows_json(profile.by_op, profile, false)}};
     return json.dump(2, ' ', false, Json::error_handler_t::replace);

@@ -46,7 +46,7 @@ void copy(Tensor& to, const Tensor& from) {
 }
 
 void measure_copy(Ceilings& ceilings, Device device) {
-    // Several times the last cache of any processor of today. The simt build's "GPU" is not worth the wait.
+    // Two sides of it are more than the last cache holds. The simt build's "GPU" is not worth the wait.
     const bool pretended = device.kind == DeviceKind::cuda && std::string_view(cuda_mode()) == "simt";
     ceilings.copied = std::int64_t{pretended ? 4 : 256} << 20;
     const Tensor from = Tensor::zeros({ceilings.copied / 4}, DType::f32, device);

@@ -15,7 +15,7 @@ struct Ceilings {
     std::int64_t product = 0;     ///< m, n and k of the product
 };
 
-/// Measures them on `device` with the kernels and threads that training uses: a copy far larger than the caches, and
+/// Measures them on `device` with the kernels and threads that training uses: a copy larger than the caches, and
 /// square products of growing size; of several tries the fastest. Takes about a second.
 /// @param precision  of the product: "fp32", "tf32" or "bf16"
 Ceilings measure_ceilings(Device device, std::string_view precision);

@@ -204,7 +204,7 @@ void expect_all_layers(const Profile& profile) {
     EXPECT_EQ(profile.steps.size(), static_cast<std::size_t>(o.steps));
     EXPECT_GT(profile.ceilings.bytes_per_second, 0);
     EXPECT_GT(profile.ceilings.flops_per_second, 0);
-    EXPECT_GT(profile.unwatched, 0);
+    EXPECT_GT(profile.unwatched.least, 0);
     EXPECT_LE(profile.accounted.least, profile.step.most);
     for (const auto& step : profile.steps) {
         double own = 0;
