@@ -144,8 +144,8 @@ TEST(Profile, TheTraceIsNestedOnATrackForEachPhase) {
             ++seen;
             EXPECT_EQ(event.at("tid"), tracks.at("forward"));
             EXPECT_DOUBLE_EQ(event.at("args").at("GFLOP").get<double>(), 7e-9);
-            EXPECT_EQ(event.at("ts").get<double>(), seen == 1 ? 1.030 : 5.060);
-            EXPECT_EQ(event.at("dur").get<double>(), seen == 1 ? 0.1 : 0.2);
+            EXPECT_DOUBLE_EQ(event.at("ts").get<double>(), seen == 1 ? 1.030 : 5.060);
+            EXPECT_DOUBLE_EQ(event.at("dur").get<double>(), seen == 1 ? 0.1 : 0.2);
         }
     }
     EXPECT_EQ(seen, 2);
@@ -307,7 +307,7 @@ TEST(ProgramProfile, MisuseEndsWithTwoAndFailureWithOne) {
     EXPECT_TRUE(failed_with(2, cutis_program(tiny_profile({"--device", "tpu"})), "--device"));
     EXPECT_TRUE(failed_with(1, cutis_program(tiny_profile({"--model", "net"})), "'net'", "mobilenet_v2"));
     EXPECT_TRUE(failed_with(1, cutis_program(tiny_profile({"--size", "16"})), "32"));
-    EXPECT_TRUE(failed_with(1, cutis_program(tiny_profile({"--device", "cpu", "--precision", "bf16"})), "bf16", "cpu"));
+    EXPECT_TRUE(failed_with(1, cutis_program(tiny_profile({"--device", "cpu", "--precision", "bf16"})), "bf16", "CPU"));
     const TempDir folder;
     EXPECT_TRUE(failed_with(1, cutis_program(tiny_profile({"--trace", (folder / "none/t.json").string()})), "t.json"));
     if (cuda_device_count() == 0) {
