@@ -15,6 +15,7 @@
 #include "engine/on_device.h"
 #include "engine/ops.h"
 #include "engine/packed_dataset.h"
+#include "engine/profiler.h"
 #include "engine/sampler.h"
 #include "kernels/error.h"
 #include "kernels/parallel.h"
@@ -133,6 +134,7 @@ class Training {
 
     /// One update from `accumulate` batches, fewer at the end of an epoch; false when the epoch is over.
     bool update();
+    std::optional<Batch> next_batch();
     /// The update itself on the CPU; returns the loss.
     double compute_on_cpu(const std::vector<Batch>& batches, double lr_factor);
     /// Takes note of a finished update's loss, in the order of updates.
@@ -344,6 +346,7 @@ ExtraTensors Training::extra_tensors() const {
 
 void Training::save_checkpoint() {
     drain_gpu();
+    const ProfileRange range("checkpoint");
     at_.ema_updates = ema_ ? ema_->updates() : 0;
     save_weights(run_.file("checkpoint.safetensors"), parts_, extra_tensors(), at_.metadata());
 }
@@ -372,16 +375,27 @@ double Training::compute_on_cpu(const std::vector<Batch>& batches, double lr_fac
             static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) + i;
         const ForwardContext context{
             .training = true, .seed = run_.config.seed, .step = micro, .fused = run_.config.fused};
-        const Variable logits = model_->forward(Variable(batch.images), context);
-        Variable loss = cross_entropy(logits, batch.labels, loss_);
+        Variable logits, loss;
+        {
+            const ProfileRange range("forward");
+            logits = model_->forward(Variable(batch.images), context);
+        }
+        {
+            const ProfileRange range("loss");
+            loss = cross_entropy(logits, batch.labels, loss_);
+        }
         const double value = *std::as_const(loss).value().data();
         require(std::isfinite(value), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad",
                 at_.step + 1, value);
-        loss.backward();
+        {
+            const ProfileRange range("backward");
+            loss.backward();
+        }
         const auto n = static_cast<double>(batch.images.size(0));
         loss_sum += value * n;
         images += n;
     }
+    const ProfileRange range("optimizer");
     if (batches.size() > 1) {
         optimizer_->scale_gradients(1.0f / static_cast<float>(batches.size()));
     }
@@ -410,11 +424,17 @@ void Training::drain_gpu() {
     if (!gpu_) {
         return;
     }
+    const ProfileRange range("wait for the GPU");
     const std::vector<double> losses = gpu_->take_losses();
     for (std::size_t i = 0; i < losses.size(); ++i) {
         record_loss(at_.step - static_cast<std::int64_t>(losses.size() - i - 1), losses[i], gpu_images_[i]);
     }
     gpu_images_.clear();
+}
+
+std::optional<Batch> Training::next_batch() {
+    const ProfileRange range("data wait");
+    return loader_->next();
 }
 
 bool Training::update() {
@@ -431,7 +451,7 @@ bool Training::update() {
     std::vector<Batch> batches;
     std::int64_t images = 0;
     while (batches.size() < static_cast<std::size_t>(run_.config.accumulate)) {
-        std::optional<Batch> batch = loader_->next();
+        std::optional<Batch> batch = next_batch();
         if (!batch) {
             break;
         }
@@ -441,6 +461,7 @@ bool Training::update() {
     if (batches.empty()) {
         return false;
     }
+    const ProfileRange range("step");
     const double factor = schedule_.factor(at_.step);
     if (gpu_) {
         gpu_->submit(batches, static_cast<std::uint64_t>(at_.step), factor);
@@ -461,6 +482,7 @@ bool Training::update() {
 }
 
 Predictions Training::predict(std::span<const int> indices) {
+    const ProfileRange range("evaluation");
     const InputSettings input{run_.facts.size, run_.facts.mean, run_.facts.std};
     return predict_dataset(*model_, data_, indices, input, run_.config.batch_size);
 }
