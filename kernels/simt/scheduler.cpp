@@ -809,9 +809,10 @@ cudaError_t run_grid(const Grid& grid, const std::function<void()>& body) {
     }
     if (options().trace) {
         const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
-        std::fprintf(stderr, "simt: %s <<<(%u, %u, %u), (%u, %u, %u), %zu>>> %.3f ms%s\n", grid.kernel, grid.grid.x,
-                     grid.grid.y, grid.grid.z, grid.block.x, grid.block.y, grid.block.z, grid.shared_bytes,
-                     took.count(), take_places().c_str());
+        const std::string clusters = grid.cluster > 1 ? " in clusters of " + std::to_string(grid.cluster) : "";
+        std::fprintf(stderr, "simt: %s <<<(%u, %u, %u)%s, (%u, %u, %u), %zu>>> %.3f ms%s\n", grid.kernel, grid.grid.x,
+                     grid.grid.y, grid.grid.z, clusters.c_str(), grid.block.x, grid.block.y, grid.block.z,
+                     grid.shared_bytes, took.count(), take_places().c_str());
     }
     if (launch.failed) {
         return set_error(cudaErrorLaunchFailure,

@@ -34,7 +34,6 @@ TEST(CudaCrossEntropy, GradientsMayOverwriteTheProbabilities) {
         const DeviceArray<float> logits(random_logits(n, c));
         DeviceArray<float> loss(1), probabilities(std::int64_t{n} * c), apart(std::int64_t{n} * c);
         CrossEntropyOptions options;
-        options.label_smoothing = 0.1f;
         options.focal_gamma = 2.0f;
         cuda::softmax_cross_entropy_forward(loss.data(), nullptr, probabilities.data(),
                                             static_cast<const float*>(logits.data()), labels.data(), options, n, c, {});
