@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -171,7 +172,7 @@ class Training {
     std::optional<RunLog> log_;
     std::optional<Progress> progress_;
     std::int64_t images_total_ = 0;
-    double last_loss_ = 0.0;
+    double last_loss_ = std::numeric_limits<double>::quiet_NaN();
 };
 
 Training::Training(const TrainConfig& config, bool resume, StopCondition should_stop)
@@ -473,9 +474,10 @@ bool Training::update() {
         record_loss(at_.step, loss, images);
     }
     at_.batch += static_cast<std::int64_t>(batches.size());
-    // Now and then the host waits for the GPU, to show the loss and to notice when it is no number any more.
+    // Now and then the host waits for the GPU, to show the loss and to notice when it is no number any more; and once
+    // at the start, so that there is a loss to show.
     constexpr std::size_t kUpdatesAhead = 32;
-    if (gpu_ && gpu_->waiting() >= kUpdatesAhead) {
+    if (gpu_ && (std::isnan(last_loss_) || gpu_->waiting() >= kUpdatesAhead)) {
         drain_gpu();
     }
     return true;
