@@ -43,12 +43,12 @@ die() {
 # ---- building the bundle
 
 build_bundle() {
-  local bundle=${1:-$home/build/gpu-suite} objects=$home/build/nvcc-carried name file options=()
+  local bundle=${1:-$home/build/gpu-suite} objects=$home/build/nvcc-carried options=()
   [ -e "$home/CMakePresets.json" ] || die "build: only from the sources"
   command -v ccache >/dev/null && options+=(-DCMAKE_CXX_COMPILER_LAUNCHER=ccache -DCMAKE_CUDA_COMPILER_LAUNCHER=ccache)
   say "configuring $objects"
   # Programs look for libraries beside themselves, the C++ library among them: the GPU machine's may be older.
-  (cd -- "$home" && cmake --preset nvcc -B "$objects" -DCUTIS_CUDA=nvcc -DCUTIS_ONEDNN=OFF -DCUTIS_CARRIED=ON -DCUTIS_TESTS=ON \
+  (cd -- "$home" && cmake --preset nvcc -B "$objects" -DCUTIS_CUDA=nvcc "-DCUTIS_CUDA_ARCHITECTURES=80-real;90" -DCUTIS_ONEDNN=OFF -DCUTIS_CARRIED=ON -DCUTIS_TESTS=ON \
     -DCUTIS_BENCH=ON "-DCMAKE_INSTALL_RPATH=\$ORIGIN/../lib" -DCMAKE_BUILD_WITH_INSTALL_RPATH=ON "${options[@]}") >"$home/build/nvcc-carried.log" 2>&1 || {
     cat "$home/build/nvcc-carried.log" >&2
     die "cmake could not configure; its messages are above"
@@ -56,6 +56,12 @@ build_bundle() {
   say "building $objects"
   cmake --build "$objects" --target "${program_names[@]}"
 
+  gather "$objects" "$bundle"
+}
+
+# gather OBJECTS BUNDLE: programs, libraries, scripts and data into one folder.
+gather() {
+  local objects=$1 bundle=$2 name file
   say "gathering $bundle"
   rm -rf -- "${bundle:?}"/{bin,lib,tools,tests,work}
   mkdir -p "$bundle/bin" "$bundle/lib" "$bundle/tools" "$bundle/tests"
@@ -82,6 +88,8 @@ build_bundle() {
   say "$bundle: $((bytes >> 20)) MiB"
   du -sh -- "$bundle"/*/* | sort -rh | head -12
   [ "$bytes" -lt "$most_bytes" ] || die "the bundle has $bytes bytes; no more than $most_bytes are wanted"
+  tar -C "$(dirname -- "$bundle")" -czf "$bundle.tar.gz" --exclude=results --exclude=work "$(basename -- "$bundle")"
+  say "$bundle.tar.gz: $(($(stat -c %s -- "$bundle.tar.gz") >> 20)) MiB"
 }
 
 # ---- where things are
