@@ -65,7 +65,10 @@ def answer(*command):
 
 
 def machine(path, cutis, smoke, built):
-    info = json.loads(subprocess.run([cutis, "info", "--json"], capture_output=True, text=True, check=True).stdout)
+    asked = subprocess.run([cutis, "info", "--json"], capture_output=True, text=True)
+    if asked.returncode != 0:
+        sys.exit(f"gpu_suite.sh: {cutis} does not run here: {asked.stderr.strip() or asked.returncode}")
+    info = json.loads(asked.stdout)
     gpus = [device for device in info["devices"] if device["name"].startswith("cuda")]
     if info["cuda"] == "off" or not gpus:
         why = "the programs have no CUDA kernels" if info["cuda"] == "off" else "no GPU was found (is its driver installed?)"
