@@ -171,6 +171,17 @@ job() {
   ) &
 }
 
+# A job is a shell whose child is timeout, in a process group of its own, which no Ctrl-C reaches; it passes a signal on.
+stop_jobs() {
+  local shell
+  for shell in $(jobs -rp); do
+    # shellcheck disable=SC2046  # process numbers
+    kill $(cat "/proc/$shell/task/$shell/children") 2>/dev/null || true
+  done
+}
+trap 'stop_jobs; exit 130' INT
+trap 'stop_jobs; exit 143' TERM
+
 # tests NAME SHARDS FILTER [WRAPPER..]: a test program in shards.
 tests() {
   local name=$1 shards=$2 filter=$3 file i
