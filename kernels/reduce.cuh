@@ -39,6 +39,11 @@ __device__ __forceinline__ bool passes(float x, Clamp clamp) {
     return x > clamp.lo && x < clamp.hi;
 }
 
+/// x, or 0 for a negative one; NaN stays NaN, which fmaxf would take for the 0.
+__device__ __forceinline__ float not_negative(float x) {
+    return x < 0.0f ? 0.0f : x;
+}
+
 /// The statistics of some values of one channel.
 struct Moments {
     float count;
@@ -77,50 +82,9 @@ struct ShiftedSums {
             return {0.0f, 0.0f, 0.0f};
         }
         const float offset = first[i] / count;
-        return {count, center[i] + offset, fmaxf(0.0f, fmaf(-offset, first[i], second[i]))};
+        return {count, center[i] + offset, not_negative(fmaf(-offset, first[i], second[i]))};
     }
 };
-
-// ---- a warp, a block
-
-/// The sum over the warp's 32 lanes, in all of them, by the same tree every time.
-__device__ __forceinline__ float warp_sum(float value) {
-#pragma unroll
-    for (int bits = 16; bits > 0; bits /= 2) {
-        value += __shfl_xor_sync(0xFFFFFFFFu, value, bits);
-    }
-    return value;
-}
-/// The largest value of the warp's 32 lanes, in all of them. NaN is not told from a small value.
-__device__ __forceinline__ float warp_max(float value) {
-#pragma unroll
-    for (int bits = 16; bits > 0; bits /= 2) {
-        value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, bits));
-    }
-    return value;
-}
-
-/// The sum over a block of `kThreads` threads (a multiple of 32, along x), in all of them. Every thread calls it; it
-/// may be called again at once.
-template <int kThreads>
-__device__ __forceinline__ float block_sum(float value) {
-    static_assert(kThreads % 32 == 0 && kThreads <= 1024);
-    constexpr int kWarps = kThreads / 32;
-    SIMT_SHARED(float, of_warps, [kWarps]);
-    const int thread = static_cast<int>(threadIdx.x);
-    value = warp_sum(value);
-    if (thread % 32 == 0) {
-        of_warps[thread / 32] = value;
-    }
-    __syncthreads();  // every warp's sum is there
-    float sum = 0.0f;
-#pragma unroll
-    for (int i = 0; i < kWarps; ++i) {
-        sum += of_warps[i];
-    }
-    __syncthreads();  // all have read before the next call writes
-    return sum;
-}
 
 // ---- the second stage (reduce.cu). `partials` is parts x 2 x c; `parts` >= 1.
 
