@@ -97,6 +97,28 @@ CUTIS_ON_DEVICE(conv_backward, matrix_precision() CUTIS_COMMA)
 CUTIS_ON_DEVICE(linear_forward, matrix_precision() CUTIS_COMMA)
 CUTIS_ON_DEVICE(linear_backward, matrix_precision() CUTIS_COMMA)
 
+/// Whether batchnorm_forward, which reads y once for statistics and output, takes these sizes: on a GPU, where a slice
+/// of channels fits on chip.
+template <class T>
+bool batchnorm_forward_fits([[maybe_unused]] Device device, [[maybe_unused]] std::int64_t rows,
+                            [[maybe_unused]] int c) {
+#ifdef CUTIS_WITH_CUDA
+    return device.kind == DeviceKind::cuda && cuda::batchnorm_forward_fits<T>(rows, c);
+#else
+    return false;
+#endif
+}
+template <class... Args>
+void batchnorm_forward(Device device, [[maybe_unused]] Args... args) {
+#ifdef CUTIS_WITH_CUDA
+    if (device.kind == DeviceKind::cuda) {
+        cuda::batchnorm_forward(args..., stream_of(device));
+        return;
+    }
+#endif
+    detail::no_kernel("batchnorm_forward", device);
+}
+
 #undef CUTIS_COMMA
 #undef CUTIS_ON_DEVICE
 #undef CUTIS_RUN_ON_CUDA

@@ -27,21 +27,30 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
     if (training) {
         mean = per_channel();
         var = per_channel();
-        by_type(type, [&]<class T>() {
-            on::batchnorm_statistics(device, mean.data(), var.data(), y.value().data<T>(), rows, c);
-        });
+    }
+    Tensor z = Tensor::empty(ys, type, device);
+    by_type(type, [&]<class T>() {
+        const T* const raw = y.value().data<T>();
+        const T* const added = residual ? residual.value().data<T>() : nullptr;
+        if (training && on::batchnorm_forward_fits<T>(device, rows, c)) {
+            const cuda::BatchnormSaved saved{mean.data(), var.data(), scale.data(), shift.data(), inv_std.data()};
+            on::batchnorm_forward(device, z.data<T>(), saved, raw, gamma.value().data(), beta.value().data(), state.eps,
+                                  act, added, rows, c);
+            return;
+        }
+        if (training) {
+            on::batchnorm_statistics(device, mean.data(), var.data(), raw, rows, c);
+        }
+        on::batchnorm_fold(device, scale.data(), shift.data(), inv_std.data(), gamma.value().data(),
+                           beta.value().data(), mean.data(), var.data(), state.eps, c);
+        on::batchnorm_normalize(device, z.data<T>(), raw, Normalize{scale.data(), shift.data(), act}, added, rows, c);
+    });
+    if (training) {
         on::batchnorm_update_running(device, state.running_mean.data(), state.running_var.data(), mean.data(),
                                      var.data(), rows, state.momentum, c);
         state.running_mean.mark_changed();
         state.running_var.mark_changed();
     }
-    on::batchnorm_fold(device, scale.data(), shift.data(), inv_std.data(), gamma.value().data(), beta.value().data(),
-                       mean.data(), var.data(), state.eps, c);
-    Tensor z = Tensor::empty(ys, type, device);
-    by_type(type, [&]<class T>() {
-        on::batchnorm_normalize(device, z.data<T>(), y.value().data<T>(), Normalize{scale.data(), shift.data(), act},
-                                residual ? residual.value().data<T>() : nullptr, rows, c);
-    });
     profile_work(0, {&y.value(), residual ? &residual.value() : nullptr, &z});
     return record("batchnorm", z, {y, gamma, beta, residual},
                   [y, gamma, beta, residual, act, rows, c, channels, training, scale, shift, inv_std,

@@ -34,7 +34,7 @@ void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
 
 }  // namespace cpu
 
-/// The same on a GPU; activations and their gradients are T, fp32 or bf16, all else is fp32.
+/// The same on a GPU; activations and their gradients are T, fp32 or bf16, else fp32. Arrays start on 16 bytes.
 namespace cuda {
 
 template <class T>

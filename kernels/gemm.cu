@@ -49,11 +49,11 @@ constexpr int kMostParts = 512, kJoined = 32;
 template <bool kStatistics>
 __global__ void __launch_bounds__(kSumThreads)
     join_tiles_kernel(float* wider, const float* partials, int parts, std::int64_t rows, int c) {
-    const int channel = static_cast<int>(blockIdx.x) * kSumThreads + static_cast<int>(threadIdx.x);
+    const int channel = static_cast<int>(blockIdx.y) * kSumThreads + static_cast<int>(threadIdx.x);
     if (channel >= c) {
         return;
     }
-    const int first = static_cast<int>(blockIdx.y) * kJoined, last = min(first + kJoined, parts);
+    const int first = static_cast<int>(blockIdx.x) * kJoined, last = min(first + kJoined, parts);
     Moments all{0.0f, 0.0f, 0.0f};
     float sum = 0.0f, second = 0.0f;
     for (int part = first; part < last; ++part) {
@@ -66,7 +66,7 @@ __global__ void __launch_bounds__(kSumThreads)
             second += figures[c];
         }
     }
-    float* const out = wider + static_cast<std::int64_t>(blockIdx.y) * 2 * c + channel;
+    float* const out = wider + static_cast<std::int64_t>(blockIdx.x) * 2 * c + channel;
     out[0] = kStatistics ? all.mean : sum;
     out[c] = kStatistics ? all.spread : second;
 }
@@ -109,7 +109,7 @@ void finish_tiles(const float* partials, std::int64_t rows, int c, Stream stream
     }
     const unsigned parts = blocks_for(tiles, kJoined);
     const Scratch<float> wider(std::int64_t{2} * parts * c, stream);
-    launch<join_tiles_kernel<kStatistics>>({.grid = {blocks_for(c, kSumThreads), parts}, .block = kSumThreads}, stream,
+    launch<join_tiles_kernel<kStatistics>>({.grid = {parts, blocks_for(c, kSumThreads)}, .block = kSumThreads}, stream,
                                            wider.data(), partials, tiles, rows, c);
     finish(wider.data(), static_cast<int>(parts), RowsPerPart{std::int64_t{kJoined} * kTileRows, rows});
 }

@@ -180,7 +180,7 @@ __device__ __forceinline__ void write_tile(const Epilogue<typename Tile::T>& epi
         } else {
             const float count = static_cast<float>(rows);
             out[0] = tile[2 * kRowStep * Tile::kN + thread] + total / count;
-            out[channels] = fmaxf(0.0f, total_second - total * (total / count));
+            out[channels] = not_negative(total_second - total * (total / count));
         }
     }
 }

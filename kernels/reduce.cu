@@ -90,7 +90,7 @@ __global__ void __launch_bounds__(kColumns* kMostLanes)
         }
         const float offset = first / count;
         mean[channel] = center + offset;
-        var[channel] = fmaxf(0.0f, fmaf(-offset, first, second)) / count;
+        var[channel] = not_negative(fmaf(-offset, first, second)) / count;
     }
 }
 

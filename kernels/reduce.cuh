@@ -40,6 +40,11 @@ __device__ __forceinline__ bool passes(float x, Clamp clamp) {
     return x > clamp.lo && x < clamp.hi;
 }
 
+/// x, or 0 for a negative one; NaN stays NaN, which fmaxf would take for the 0.
+__device__ __forceinline__ float not_negative(float x) {
+    return x < 0.0f ? 0.0f : x;
+}
+
 /// The statistics of some values of one channel.
 struct Moments {
     float count;
@@ -78,7 +83,7 @@ struct ShiftedSums {
             return {0.0f, 0.0f, 0.0f};
         }
         const float offset = first[i] / count;
-        return {count, center[i] + offset, fmaxf(0.0f, fmaf(-offset, first[i], second[i]))};
+        return {count, center[i] + offset, not_negative(fmaf(-offset, first[i], second[i]))};
     }
 };
 

@@ -115,7 +115,8 @@ __global__ void __launch_bounds__(kThreads) forward_kernel(const T* logits, Forw
             return ExpSum{__shfl_xor_sync(kAllLanes, value.largest, bit), __shfl_xor_sync(kAllLanes, value.sum, bit)};
         },
         [](const ExpSum& a, const ExpSum& b) { return join(a, b); });
-    const float largest = whole.largest, log_sum = logf(whole.sum);
+    const float largest = whole.largest;
+    const float log_sum = logf(whole.sum) + (largest - largest);  // of an infinity NaN, as the whole row is then
 
     float everywhere = 0.0f;  // -sum of w[j] log p[j]
     for (int j = lane; j < arg.c; j += kRowThreads) {

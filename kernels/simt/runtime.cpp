@@ -206,6 +206,12 @@ Graph::~Graph() {
     }
 }
 
+// The compute capability that the device states, ten times the major number and the minor one.
+int capability() {
+    const char* const stated = std::getenv("SIMT_CAPABILITY");  // read again each time: a test may change it
+    return stated != nullptr ? std::atoi(stated) : 90;
+}
+
 }  // namespace
 
 namespace simt::detail {
@@ -252,10 +258,10 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr attribute, int) {
             *value = 227 * 1024;
             return cudaSuccess;
         case cudaDevAttrComputeCapabilityMajor:
-            *value = 9;
+            *value = capability() / 10;
             return cudaSuccess;
         case cudaDevAttrComputeCapabilityMinor:
-            *value = 0;
+            *value = capability() % 10;
             return cudaSuccess;
         default:
             return failed(cudaErrorInvalidValue, "simt does not know this attribute");

@@ -775,6 +775,11 @@ const char* invalid_shape(const Grid& grid) {
     if (grid.cluster == 0 || grid.cluster > kClusterLimit || grid.grid.x % grid.cluster != 0) {
         return "a cluster has 1 to 8 blocks and divides grid.x";
     }
+    int major = 0;
+    if (grid.cluster > 1 && cudaDeviceGetAttribute(&major, cudaDevAttrComputeCapabilityMajor, 0) == cudaSuccess &&
+        major < 9) {
+        return "clusters of blocks need compute capability 9.0";
+    }
     return nullptr;
 }
 

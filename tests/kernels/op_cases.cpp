@@ -17,8 +17,8 @@ void state_bytes(OpCase& op) {
 const std::vector<OpCase>& op_cases() {
     static const std::vector<OpCase> all = [] {
         std::vector<OpCase> cases;
-        for (auto part :
-             {convolution_cases(), normalisation_cases(), pooling_cases(), training_cases(), recurrent_cases()}) {
+        for (auto part : {convolution_cases(), normalisation_cases(), pooling_cases(), channel_cases(),
+                          training_cases(), recurrent_cases()}) {
             for (OpCase& op : part) {
                 state_bytes(op);
                 cases.push_back(std::move(op));

@@ -96,6 +96,8 @@ struct OpCase {
     /// the type of their input except that parameters' are fp32.
     CudaForward run_cuda = {};
     CudaBackward backward_cuda = {};
+    /// Outputs are chosen among the inputs: kernels agree however near to each other these are.
+    bool chooses = false;
     /// The first output is linear in each differentiable input, and integers make the gradients exact.
     bool linear = false;
     /// Floating point operations and bytes that must be moved at least.
@@ -114,6 +116,7 @@ inline std::int64_t statistics_terms(std::int64_t rows) {
 std::vector<OpCase> convolution_cases();    ///< dense, pointwise, depthwise, linear
 std::vector<OpCase> normalisation_cases();  ///< batchnorm, activations, elementwise
 std::vector<OpCase> pooling_cases();
+std::vector<OpCase> channel_cases();    ///< concatenation, local response normalisation
 std::vector<OpCase> training_cases();   ///< dropout, cross entropy, optimisers
 std::vector<OpCase> recurrent_cases();  ///< LSTM
 

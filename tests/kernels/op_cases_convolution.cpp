@@ -477,6 +477,8 @@ std::vector<OpCase> convolution_cases() {
           ConvShape{1, 5, 5, 5, 5, 3, 3, 2, 1, 5},   // depthwise as groups
           ConvShape{2, 6, 5, 20, 17, 3, 3, 1, 1},    // oneDNN's from here on
           ConvShape{1, 9, 9, 16, 24, 5, 5, 2, 2}, ConvShape{3, 5, 4, 33, 1, 3, 1, 1, 0},
+          ConvShape{1, 7, 7, 24, 32, 5, 5, 1, 2},       // AlexNet's second layer, narrower
+          ConvShape{2, 6, 5, 32, 16, 3, 3, 1, 1, 2},    // groups of whole 16-byte chunks
           ConvShape{2, 131, 129, 3, 8, 3, 3, 2, 1}}) {  // several threads, each with several blocks
         cases.push_back(conv_case(s));
         cases.push_back(conv_statistics_case(s));
@@ -484,7 +486,7 @@ std::vector<OpCase> convolution_cases() {
         cases.push_back(conv_weight_gradient_case(s));
     }
     for (const auto& [rows, c, k] :
-         std::vector<std::array<int, 3>>{{1, 1, 1}, {1, 13, 7}, {5, 16, 8}, {33, 17, 3}, {70, 40, 50}}) {
+         std::vector<std::array<int, 3>>{{1, 1, 1}, {1, 13, 7}, {5, 16, 8}, {33, 17, 3}, {70, 40, 50}, {140, 32, 72}}) {
         cases.push_back(linear_case(rows, c, k));
         cases.push_back(pointwise_case(rows, c, k));
         cases.push_back(pointwise_fused_case(rows, c, k));

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <vector>
 
+#include "kernels/cublaslt.h"
 #include "kernels/gemm.h"
 #include "kernels/philox.h"
 #include "tests/support/device_array.h"
@@ -90,19 +91,28 @@ void expect_exact(const Product& p, Multiply&& multiply) {
     }
 }
 
-// Every form of the product: types of the factors and of c, precisions.
+// Every form of the product: types of the factors and of c, precisions, our own kernels and the library's call.
 template <class Check>
 void in_every_form(Check&& check) {
-    for (const MatrixPrecision precision : {MatrixPrecision::fp32, MatrixPrecision::tf32}) {
-        SCOPED_TRACE(precision == MatrixPrecision::fp32 ? "fp32" : "tf32");
-        check.template operator()<float, float>(
-            [=](auto... args) { cuda::gemm<float, float>(args..., precision, Stream{}); });
+    for (const bool by_library : {false, true}) {
+        if (by_library && !cuda::cublaslt_found()) {
+            continue;
+        }
+        SCOPED_TRACE(by_library ? "library" : "own");
+        const auto product = [by_library]<class T, class C>(MatrixPrecision precision, T, C) {
+            return [=](auto... args) {
+                by_library ? cuda::matmul<T, C>(args..., precision, Stream{})
+                           : cuda::gemm<T, C>(args..., precision, Stream{});
+            };
+        };
+        for (const MatrixPrecision precision : {MatrixPrecision::fp32, MatrixPrecision::tf32}) {
+            SCOPED_TRACE(precision == MatrixPrecision::fp32 ? "fp32" : "tf32");
+            check.template operator()<float, float>(product(precision, float{}, float{}));
+        }
+        SCOPED_TRACE("bf16");
+        check.template operator()<BFloat16, BFloat16>(product(MatrixPrecision::fp32, BFloat16{}, BFloat16{}));
+        check.template operator()<BFloat16, float>(product(MatrixPrecision::fp32, BFloat16{}, float{}));
     }
-    SCOPED_TRACE("bf16");
-    check.template operator()<BFloat16, BFloat16>(
-        [](auto... args) { cuda::gemm<BFloat16, BFloat16>(args..., MatrixPrecision::fp32, Stream{}); });
-    check.template operator()<BFloat16, float>(
-        [](auto... args) { cuda::gemm<BFloat16, float>(args..., MatrixPrecision::fp32, Stream{}); });
 }
 
 constexpr bool kBoth[] = {false, true};

@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include <cstdlib>
 #include <cstring>
 #include <memory>
 #include <optional>
@@ -185,6 +186,25 @@ TEST(CudaLstm, IsResidentWhereWeightsFit) {
               "lstm: recurrent weights of this hidden size do not fit on chip; ask for LstmForm::automatic");
     EXPECT_EQ(error_of([] { run<float>({2, 0, 3, 7}, LstmForm::steps); }), "lstm: n, t, c and h must be at least 1");
 }
+
+#ifdef CUTIS_WITH_SIMT
+// Without clusters a hidden size that one block cannot hold goes step by step; simt refuses a cluster then.
+TEST(CudaLstm, TakesNoClusterWhereTheDeviceHasNone) {
+    setenv("SIMT_CAPABILITY", "80", 1);
+    EXPECT_TRUE(cuda::lstm_can_be_resident<BFloat16>(128));
+    EXPECT_TRUE(cuda::lstm_can_be_resident<float>(64));
+    EXPECT_FALSE(cuda::lstm_can_be_resident<BFloat16>(256));
+    EXPECT_FALSE(cuda::lstm_can_be_resident<BFloat16>(136));
+    EXPECT_FALSE(cuda::lstm_can_be_resident<float>(128));
+    const LstmShape s{3, 2, 8, 136};
+    const auto automatic = run<BFloat16>(s, LstmForm::automatic), steps = run<BFloat16>(s, LstmForm::steps);
+    EXPECT_NE(error_of([&] { run<BFloat16>(s, LstmForm::resident); }), "");
+    unsetenv("SIMT_CAPABILITY");
+    for (std::size_t i = 0; i < steps.size(); ++i) {
+        EXPECT_EQ(automatic[i].values, steps[i].values) << steps[i].name;
+    }
+}
+#endif
 
 // Each gradient alone has the bits that it has among all.
 TEST(CudaLstm, GradientsAreMadeOnRequest) {

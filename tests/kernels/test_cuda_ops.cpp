@@ -1,14 +1,18 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <limits>
 #include <memory>
 #include <variant>
 
+#include "kernels/cublaslt.h"
 #include "tests/kernels/op_check.h"
 #include "tests/support/device_array.h"
 
 // Every case of the table that has CUDA kernels, on the GPU or, in a simt build, on the CPU's fibers: against the fp64
 // definition, gradients against the CPU kernels, in fp32 and with bf16 activations; equal bits when repeated.
+// Operations made of matrix products run three times: by the library, by our own product, and as it is chosen where
+// nothing is said.
 
 namespace cutis::testing {
 namespace {
@@ -52,6 +56,17 @@ void round_activations(const OpCase& op, Type type, Buffers& inputs) {
     }
 }
 
+// Random inputs, rounded as `type` is, for which rounding inside a kernel leads to no other result.
+Buffers random_inputs(const OpCase& op, Type type, std::uint32_t seed) {
+    const auto round = [&](Buffers& drawn) { round_activations(op, type, drawn); };
+    if (!op.chooses) {
+        return draw_away_from_kinks(op, seed, 2e-5, round);
+    }
+    Buffers inputs = draw_inputs(op, Draw::random, seed);
+    round(inputs);
+    return inputs;
+}
+
 std::vector<AnyArray> upload(const OpCase& op, Type type, const Buffers& inputs) {
     std::vector<AnyArray> arrays;
     for (std::size_t i = 0; i < inputs.size(); ++i) {
@@ -65,7 +80,7 @@ Buffers download(const std::vector<AnyArray>& in, const Buffers& inputs, const s
     for (std::size_t i = 0; i < in.size(); ++i) {
         EXPECT_TRUE(intact(in[i])) << "wrote beside input " << i;
         const std::vector<float> now = values_of(in[i]);
-        EXPECT_TRUE(std::equal(now.begin(), now.end(), inputs[i].begin())) << "changed input " << i;
+        EXPECT_EQ(std::memcmp(now.data(), inputs[i].data(), now.size() * sizeof(float)), 0) << "changed input " << i;
     }
     for (const AnyArray& array : out) {
         EXPECT_TRUE(intact(array)) << "wrote beside output " << outputs.size();
@@ -98,6 +113,23 @@ Buffers run_backward(const OpCase& op, Type type, const Buffers& inputs, const s
     return download(in, inputs, out);
 }
 
+Buffers run_on_cpu(const OpCase& op, const Buffers& inputs) {
+    Inputs in;
+    for (const auto& input : inputs) {
+        in.push_back(input.data());
+    }
+    Buffers outputs;
+    Outputs out;
+    for (const Operand& output : op.outputs) {
+        outputs.emplace_back(static_cast<std::size_t>(output.size));
+    }
+    for (auto& output : outputs) {
+        out.push_back(output.data());
+    }
+    op.run(in, out);
+    return outputs;
+}
+
 Buffers run_backward_on_cpu(const OpCase& op, const Buffers& inputs, const std::vector<float>& dy) {
     Inputs in;
     for (const auto& input : inputs) {
@@ -124,12 +156,25 @@ double allowed_error(const OpCase& op, Type type, std::int64_t terms, double sca
     return type == Type::f32 ? fp32 : fp32 + 2.0 * 0x1p-8 * std::max({1.0, op.magnitude, scale});
 }
 
-class CudaOps : public ::testing::TestWithParam<std::string> {
+struct Variant {
+    std::string op;
+    cuda::MatrixPath path = cuda::MatrixPath::automatic;
+};
+
+class CudaOps : public ::testing::TestWithParam<Variant> {
   protected:
+    void SetUp() override {
+        if (GetParam().path == cuda::MatrixPath::cublaslt && !cuda::cublaslt_found()) {
+            GTEST_SKIP() << "cuBLASLt is not installed";
+        }
+        cuda::set_matrix_path(GetParam().path);
+    }
+    void TearDown() override { cuda::set_matrix_path(before_); }
+
     template <class Body>
     void for_shapes(Body&& body) const {
         for (const OpCase& op : op_cases()) {
-            if (op.op == GetParam() && op.run_cuda) {
+            if (op.op == GetParam().op && op.run_cuda) {
                 SCOPED_TRACE(op.op + " " + op.shape);
                 body(op);
             }
@@ -144,6 +189,9 @@ class CudaOps : public ::testing::TestWithParam<std::string> {
             }
         });
     }
+
+  private:
+    cuda::MatrixPath before_ = cuda::matrix_path();
 };
 class CudaGradients : public CudaOps {};
 
@@ -163,8 +211,7 @@ TEST_P(CudaOps, AreExactOnSmallIntegers) {
 
 TEST_P(CudaOps, AreCloseOnRandomNumbers) {
     for_shapes_and_types([](const OpCase& op, Type type) {
-        const Buffers inputs =
-            draw_away_from_kinks(op, 2, 2e-5, [&](Buffers& drawn) { round_activations(op, type, drawn); });
+        const Buffers inputs = random_inputs(op, type, 2);
         const Arrays expected = op.define(widen(inputs));
         const Buffers actual = run(op, type, inputs);
         for (std::size_t i = 0; i < actual.size(); ++i) {
@@ -187,13 +234,54 @@ TEST_P(CudaOps, RepeatBitForBit) {
     });
 }
 
+// What is not finite in `expected` is not finite in `actual`, and NaN where the input was; elsewhere `actual` is
+// finite, but where kernels multiply the zeros of padding: 0 * NaN is NaN, and the CPU's kernels leave such products
+// out.
+::testing::AssertionResult carried(const std::vector<float>& actual, const std::vector<float>& expected, float bad,
+                                   bool multiplies_padding) {
+    for (std::size_t i = 0; i < actual.size(); ++i) {
+        const bool good = std::isfinite(expected[i])                   ? multiplies_padding || std::isfinite(actual[i])
+                          : std::isnan(bad) && std::isnan(expected[i]) ? std::isnan(actual[i])
+                                                                       : !std::isfinite(actual[i]);
+        if (!good) {
+            return ::testing::AssertionFailure()
+                   << "value " << i << " of " << actual.size() << " is " << actual[i] << ", the CPU's " << expected[i];
+        }
+    }
+    return ::testing::AssertionSuccess();
+}
+
+// A value that is not finite must not vanish in a clamp, a maximum or a variance, nor spread through tiles.
+TEST_P(CudaOps, CarryNanAndInfinityAsTheCpuDoes) {
+    for_shapes([](const OpCase& op) {
+        if (op.flops > 3e6) {
+            return;  // no other code than in the small shapes
+        }
+        const bool pads = op.op.starts_with("conv") || op.op.starts_with("depthwise");
+        for (std::size_t operand = 0; operand < op.inputs.size(); ++operand) {
+            if (!op.inputs[operand].activation || op.inputs[operand].parameter) {
+                continue;
+            }
+            for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity(),
+                                    -std::numeric_limits<float>::infinity()}) {
+                Buffers inputs = draw_inputs(op, Draw::random, 9);
+                inputs[operand][inputs[operand].size() / 2] = bad;
+                const Buffers actual = run(op, Type::f32, inputs), expected = run_on_cpu(op, inputs);
+                for (std::size_t i = 0; i < actual.size(); ++i) {
+                    EXPECT_TRUE(carried(actual[i], expected[i], bad, pads))
+                        << op.outputs[i].name << " with " << bad << " in " << op.inputs[operand].name;
+                }
+            }
+        }
+    });
+}
+
 TEST_P(CudaGradients, AgreeWithTheCpus) {
     for_shapes_and_types([](const OpCase& op, Type type) {
         if (!op.backward_cuda) {
             return;
         }
-        const Buffers inputs =
-            draw_away_from_kinks(op, 7, 2e-5, [&](Buffers& drawn) { round_activations(op, type, drawn); });
+        const Buffers inputs = random_inputs(op, type, 7);
         PhiloxStream words(6, RandomPurpose::test);
         const std::vector<float> dy = draw(op.outputs[0].size, -2, 2, Draw::integers, words);
         const Buffers expected = run_backward_on_cpu(op, inputs, dy);
@@ -210,20 +298,35 @@ TEST_P(CudaGradients, AgreeWithTheCpus) {
     });
 }
 
-std::vector<std::string> operations(bool only_differentiable) {
-    std::vector<std::string> names;
-    for (const OpCase& op : op_cases()) {
-        if (op.run_cuda && (op.backward_cuda || !only_differentiable) &&
-            std::find(names.begin(), names.end(), op.op) == names.end()) {
-            names.push_back(op.op);
-        }
-    }
-    return names;
+// Whether matrix_path() has a say.
+bool multiplies(const std::string& op) {
+    return op.starts_with("pointwise") || op.starts_with("linear") || op.starts_with("lstm");
 }
 
-const auto name_of_operation = [](const auto& info) { return info.param; };
-INSTANTIATE_TEST_SUITE_P(Table, CudaOps, ::testing::ValuesIn(operations(false)), name_of_operation);
-INSTANTIATE_TEST_SUITE_P(Table, CudaGradients, ::testing::ValuesIn(operations(true)), name_of_operation);
+std::vector<Variant> variants(bool only_differentiable) {
+    std::vector<Variant> all;
+    for (const OpCase& op : op_cases()) {
+        const auto is_this = [&](const Variant& variant) { return variant.op == op.op; };
+        if (!op.run_cuda || (only_differentiable && !op.backward_cuda) || std::ranges::any_of(all, is_this)) {
+            continue;
+        }
+        all.push_back({op.op});
+        if (multiplies(op.op)) {
+            all.push_back({op.op, cuda::MatrixPath::cublaslt});
+            all.push_back({op.op, cuda::MatrixPath::own});
+        }
+    }
+    return all;
+}
+
+const auto name_of_variant = [](const auto& info) {
+    const Variant& variant = info.param;
+    return variant.op + (variant.path == cuda::MatrixPath::cublaslt ? "_by_cublaslt"
+                         : variant.path == cuda::MatrixPath::own    ? "_by_own_product"
+                                                                    : "");
+};
+INSTANTIATE_TEST_SUITE_P(Table, CudaOps, ::testing::ValuesIn(variants(false)), name_of_variant);
+INSTANTIATE_TEST_SUITE_P(Table, CudaGradients, ::testing::ValuesIn(variants(true)), name_of_variant);
 GTEST_ALLOW_UNINSTANTIATED_PARAMETERIZED_TEST(CudaGradients);
 
 }  // namespace

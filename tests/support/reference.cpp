@@ -245,6 +245,30 @@ Values average_pool(const Values& x, const PoolShape& s) {
     return y;
 }
 
+Values adaptive_average_pool(const Values& x, const AdaptivePoolShape& s) {
+    Values y = zeros(std::int64_t{s.n} * s.p * s.q * s.c);
+    std::size_t i = 0;
+    for (int n = 0; n < s.n; ++n) {
+        for (int p = 0; p < s.p; ++p) {
+            for (int q = 0; q < s.q; ++q) {
+                const double top = std::floor(static_cast<double>(p) * s.h / s.p),
+                             bottom = std::ceil(static_cast<double>(p + 1) * s.h / s.p);
+                const double left = std::floor(static_cast<double>(q) * s.w / s.q),
+                             right = std::ceil(static_cast<double>(q + 1) * s.w / s.q);
+                for (int c = 0; c < s.c; ++c, ++i) {
+                    for (int h = static_cast<int>(top); h < static_cast<int>(bottom); ++h) {
+                        for (int w = static_cast<int>(left); w < static_cast<int>(right); ++w) {
+                            y[i] += x[at(((std::int64_t{n} * s.h + h) * s.w + w) * s.c + c)];
+                        }
+                    }
+                    y[i] /= (bottom - top) * (right - left);
+                }
+            }
+        }
+    }
+    return y;
+}
+
 Values global_average_pool(const Values& x, int n, int hw, int c) {
     Values y = zeros(std::int64_t{n} * c);
     for (std::size_t i = 0; i < x.size(); ++i) {
@@ -252,6 +276,23 @@ Values global_average_pool(const Values& x, int n, int hw, int c) {
     }
     for (double& value : y) {
         value /= hw;
+    }
+    return y;
+}
+
+Values local_response_norm(const Values& x, const LocalResponseNorm& norm, int c) {
+    Values y(x.size());
+    for (std::size_t i = 0; i < x.size(); ++i) {
+        const auto channel = static_cast<int>(i % at(c));
+        double sum = 0.0;
+        for (int j = channel - norm.size / 2; j <= channel + (norm.size - 1) / 2; ++j) {
+            if (j >= 0 && j < c) {
+                const double neighbour = x[i - at(channel) + at(j)];
+                sum += neighbour * neighbour;
+            }
+        }
+        const double s = static_cast<double>(norm.k) + static_cast<double>(norm.alpha) / norm.size * sum;
+        y[i] = x[i] * std::pow(s, -static_cast<double>(norm.beta));
     }
     return y;
 }

@@ -6,6 +6,7 @@
 #include "kernels/activation.h"
 #include "kernels/conv.h"
 #include "kernels/depthwise.h"
+#include "kernels/lrn.h"
 #include "kernels/lstm.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool.h"
@@ -60,8 +61,12 @@ Values dropout(const Values& x, const std::vector<bool>& kept, double probabilit
 
 Values max_pool(const Values& x, const PoolShape& shape);
 Values average_pool(const Values& x, const PoolShape& shape);
+Values adaptive_average_pool(const Values& x, const AdaptivePoolShape& shape);
 /// x: n x hw x c -> n x c
 Values global_average_pool(const Values& x, int n, int hw, int c);
+
+/// Rows of c channels.
+Values local_response_norm(const Values& x, const LocalResponseNorm& norm, int c);
 
 /// Rows of c logits.
 Values softmax(const Values& logits, int c);
