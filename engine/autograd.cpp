@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "engine/on_device.h"
+#include "engine/profiler.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -17,6 +18,8 @@ struct Node {
     std::uint64_t number = 0;
     std::vector<std::shared_ptr<VariableState>> inputs;
     std::function<void(const Tensor&)> backward;
+
+    std::string_view parameter() const;
 };
 
 struct VariableState {
@@ -29,6 +32,16 @@ struct VariableState {
 
     ~VariableState();
 };
+
+// The name of the op's first parameter, empty where it has none.
+std::string_view Node::parameter() const {
+    for (const std::shared_ptr<VariableState>& input : inputs) {
+        if (!input->node && !input->name.empty()) {
+            return input->name;
+        }
+    }
+    return {};
+}
 
 // A graph that is dropped without backward may be deep: take it apart in a loop, not by nested destructors.
 VariableState::~VariableState() {
@@ -149,12 +162,15 @@ void Variable::backward() {
         }
         detail::Node& node = *current->node;
         require(static_cast<bool>(current->grad), "backward: no gradient reached the output of '{}'", node.op);
-        node.backward(current->grad);
+        {
+            const ProfileRange range(node.op, node.parameter());
+            node.backward(current->grad);
+            node.backward = nullptr;
+        }
         current->consumed = true;
         if (current != state_) {
             current->grad = {};
         }
-        node.backward = nullptr;
         for (const State& input : node.inputs) {
             if (!input->requires_grad) {
                 continue;

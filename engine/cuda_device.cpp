@@ -5,9 +5,52 @@
 #include "kernels/error.h"
 #ifdef CUTIS_WITH_CUDA
 #include "kernels/launch.h"
+#ifndef CUTIS_WITH_SIMT
+#define CUTIS_WITH_NVTX
+#include <nvtx3/nvToolsExt.h>
+#endif
 #endif
 
 namespace cutis {
+namespace {
+
+thread_local int t_nvtx_depth = 0;
+
+}  // namespace
+
+bool nvtx_attached() {
+#ifdef CUTIS_WITH_NVTX
+    // Without a tool a range is refused. The first call loads the tool that the environment names.
+    static const bool attached = [] {
+        const bool taken = nvtxRangePushA("cutis") != NVTX_NO_PUSH_POP_TRACKING;
+        if (taken) {
+            nvtxRangePop();
+        }
+        return taken;
+    }();
+    return attached;
+#else
+    return false;
+#endif
+}
+
+void nvtx_push([[maybe_unused]] const char* name) {
+    ++t_nvtx_depth;
+#ifdef CUTIS_WITH_NVTX
+    nvtxRangePushA(name);
+#endif
+}
+
+void nvtx_pop() {
+    --t_nvtx_depth;
+#ifdef CUTIS_WITH_NVTX
+    nvtxRangePop();
+#endif
+}
+
+int nvtx_depth() {
+    return t_nvtx_depth;
+}
 
 #ifdef CUTIS_WITH_CUDA
 

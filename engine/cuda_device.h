@@ -88,6 +88,15 @@ class CudaGraph {
     std::unique_ptr<State> state_;
 };
 
+/// Whether a tool collects this process's NVTX ranges (Nsight Systems, say), as far as it had come when this was asked
+/// first. False in builds without nvcc.
+bool nvtx_attached();
+/// Opens and closes a named NVTX range on the calling thread; ranges nest. Builds without nvcc only count them.
+void nvtx_push(const char* name);
+void nvtx_pop();
+/// How many ranges are open on the calling thread.
+int nvtx_depth();
+
 /// A mark on the device's stream, to wait for or to measure from.
 class CudaEvent {
   public:

@@ -1,21 +1,25 @@
 #include "engine/ops.h"
 
 #include "engine/on_device.h"
+#include "engine/profiler.h"
 #include "kernels/dropout.h"
 
 namespace cutis {
 namespace {
 
 Variable clamp_activation(const char* name, const Variable& x, Activation act) {
+    const ProfileRange range(name);
     Tensor y = Tensor::empty_like(x.value());
     by_type(y.dtype(), [&]<class T>() {
         on::activation_forward(y.device(), y.data<T>(), x.value().data<T>(), act, y.elements());
     });
+    profile_work(0, {&x.value(), &y});
     return record(name, y, {x}, [x, act, saved = Saved(x.value(), name)](const Tensor& dy) {
         Tensor dx = Tensor::empty_like(dy);
         by_type(dy.dtype(), [&]<class T>() {
             on::activation_backward(dy.device(), dx.data<T>(), dy.data<T>(), saved.get().data<T>(), act, dx.elements());
         });
+        profile_work(0, {&dy, &saved.get(), &dx});
         x.accumulate(dx);
     });
 }
@@ -50,10 +54,12 @@ Variable relu6(const Variable& x) {
 
 Variable add(const Variable& a, const Variable& b) {
     require(a.shape() == b.shape(), "add: {} and {} are not of one shape", to_string(a.shape()), to_string(b.shape()));
+    const ProfileRange range("add");
     Tensor sum = Tensor::empty_like(a.value());
     by_type(sum.dtype(), [&]<class T>() {
         on::add(sum.device(), sum.data<T>(), a.value().data<T>(), b.value().data<T>(), sum.elements());
     });
+    profile_work(0, {&a.value(), &b.value(), &sum});
     return record("add", sum, {a, b}, [a, b](const Tensor& dy) {
         a.accumulate(dy);
         b.accumulate(dy);
@@ -70,17 +76,20 @@ Variable global_average_pool(const Variable& x) {
     require(xs.rank() == 4 && xs[1] * xs[2] >= 1, "global average pool: the input is {}; n x h x w x c was expected",
             to_string(xs));
     const int n = static_cast<int>(xs[0]), hw = static_cast<int>(xs[1] * xs[2]), c = static_cast<int>(xs[3]);
+    const ProfileRange range("global average pool");
     Tensor y = Tensor::empty({xs[0], xs[3]}, x.value().dtype(), x.value().device());
     const Normalize* const plain = nullptr;
     by_type(y.dtype(), [&]<class T>() {
         on::global_average_pool_forward(y.device(), y.data<T>(), x.value().data<T>(), plain, n, hw, c);
     });
+    profile_work(0, {&x.value(), &y});
     return record("global average pool", y, {x}, [x, n, hw, c, plain](const Tensor& dy) {
         Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
         by_type(dy.dtype(), [&]<class T>() {
             on::global_average_pool_backward(dy.device(), dx.data<T>(), dy.data<T>(), static_cast<const T*>(nullptr),
                                              plain, static_cast<const NormalizeBackward*>(nullptr), n, hw, c);
         });
+        profile_work(0, {&dy, &dx});
         x.accumulate(dx);
     });
 }
@@ -90,11 +99,14 @@ Variable dropout(const Variable& x, float probability, DropoutKey key) {
     if (probability == 0.0f) {
         return x;
     }
+    const ProfileRange range("dropout");
     Tensor y = Tensor::empty_like(x.value());
     run_dropout(y, x.value(), probability, key, false);
+    profile_work(0, {&x.value(), &y});
     return record("dropout", y, {x}, [x, probability, key](const Tensor& dy) {
         Tensor dx = Tensor::empty_like(dy);
         run_dropout(dx, dy, probability, key, true);
+        profile_work(0, {&dy, &dx});
         x.accumulate(dx);
     });
 }
@@ -111,6 +123,7 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossO
         return CrossEntropyOptions{from.class_weights ? from.class_weights.data() : nullptr, from.label_smoothing,
                                    from.focal_gamma};
     };
+    const ProfileRange range("cross-entropy");
     const Device device = logits.value().device();
     Tensor loss = Tensor::empty({}, DType::f32, device), probabilities = Tensor::empty(shape, DType::f32, device);
     by_type(logits.value().dtype(), [&]<class T>() {
@@ -118,6 +131,7 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossO
                                           logits.value().data<T>(), labels.data<std::int32_t>(),
                                           kernel_options(options), n, c);
     });
+    profile_work(0, {&logits.value(), &labels, &probabilities});
     return record("cross-entropy", loss, {logits},
                   [logits, options, kernel_options, n, c, probabilities, saved_labels = Saved(labels, "cross-entropy"),
                    saved_weights = Saved(options.class_weights, "cross-entropy")](const Tensor& dloss) {
@@ -139,6 +153,7 @@ Variable cross_entropy(const Variable& logits, const Tensor& labels, const LossO
                               run(dloss.data());
                           }
                       });
+                      profile_work(0, {&probabilities, &saved_labels.get(), &dlogits});
                       logits.accumulate(dlogits);
                   });
 }

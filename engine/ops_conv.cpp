@@ -2,6 +2,7 @@
 
 #include "engine/on_device.h"
 #include "engine/ops.h"
+#include "engine/profiler.h"
 
 namespace cutis {
 namespace {
@@ -30,6 +31,15 @@ void hand_over(const Variable& x, const Tensor& gradient) {
         x.accumulate(gradient);
     }
 }
+// Floating-point operations of an output each of whose values is a sum of `terms` products.
+double product_flops(const Tensor& y, std::int64_t terms) {
+    return 2.0 * static_cast<double>(y.elements() * terms);
+}
+// What the gradients of such a product of x and w take: as much as the product for each that is wanted.
+void profile_backward(double forward_flops, const Tensor& dy, const Tensor& x, const Tensor& w, const Tensor& dx,
+                      const Tensor& dw) {
+    profile_work(forward_flops * ((dx ? 1 : 0) + (dw ? 1 : 0)), {&dy, dw ? &x : nullptr, dx ? &w : nullptr, &dx, &dw});
+}
 
 }  // namespace
 
@@ -46,6 +56,7 @@ Variable conv2d(const Variable& x, const Variable& w, const Variable& bias, int 
             bias ? to_string(bias.shape()) : "", ws[0]);
     const ConvShape shape{as_int(xs[0]), as_int(xs[1]), as_int(xs[2]), as_int(xs[3]), as_int(ws[0]),
                           as_int(ws[1]), as_int(ws[2]), stride,        padding,       groups};
+    const ProfileRange range("conv2d", w.name());
     const Device device = x.value().device();
     Tensor y = Tensor::empty({xs[0], shape.p(), shape.q(), ws[0]}, x.value().dtype(), device);
     const Tensor weights = cast(w.value(), y.dtype());
@@ -53,8 +64,10 @@ Variable conv2d(const Variable& x, const Variable& w, const Variable& bias, int 
         on::conv_forward(device, y.data<T>(), x.value().data<T>(), weights.data<T>(), bias_or_null(bias), shape,
                          static_cast<const BatchStatistics*>(nullptr));
     });
+    const double flops = product_flops(y, ws[1] * ws[2] * ws[3]);
+    profile_work(flops, {&x.value(), &weights, &y});
     return record("conv2d", y, {x, w, bias},
-                  [x, w, bias, shape, saved_x = Saved(x.value(), "conv2d"), saved_w = Saved(w.value(), "conv2d"),
+                  [x, w, bias, shape, flops, saved_x = Saved(x.value(), "conv2d"), saved_w = Saved(w.value(), "conv2d"),
                    weights](const Tensor& dy) {
                       saved_w.get();
                       Tensor dx = gradient_for(x), dw = gradient_for(w), db = gradient_for(bias);
@@ -64,6 +77,7 @@ Variable conv2d(const Variable& x, const Variable& w, const Variable& bias, int 
                                             static_cast<const GradientOnLoadT<T>*>(nullptr), saved_x.get().data<T>(),
                                             weights.data<T>(), shape);
                       });
+                      profile_backward(flops, dy, saved_x.get(), weights, dx, dw);
                       hand_over(x, dx);
                       hand_over(w, dw);
                       hand_over(bias, db);
@@ -77,6 +91,7 @@ Variable pointwise_conv(const Variable& x, const Variable& w) {
             to_string(ws), to_string(xs));
     const std::int64_t rows = xs[0] * xs[1] * xs[2];
     const int c = as_int(ws[1]), k = as_int(ws[0]);
+    const ProfileRange range("pointwise convolution", w.name());
     const Device device = x.value().device();
     Tensor y = Tensor::empty({xs[0], xs[1], xs[2], ws[0]}, x.value().dtype(), device);
     const Tensor weights = cast(w.value(), y.dtype());
@@ -85,8 +100,10 @@ Variable pointwise_conv(const Variable& x, const Variable& w) {
         on::pointwise_forward(device, y.data<T>(), x.value().data<T>(), weights.data<T>(), plain,
                               static_cast<const BatchStatistics*>(nullptr), rows, c, k);
     });
+    const double flops = product_flops(y, ws[1]);
+    profile_work(flops, {&x.value(), &weights, &y});
     return record("pointwise convolution", y, {x, w},
-                  [x, w, rows, c, k, plain, saved_x = Saved(x.value(), "pointwise convolution"),
+                  [x, w, rows, c, k, plain, flops, saved_x = Saved(x.value(), "pointwise convolution"),
                    saved_w = Saved(w.value(), "pointwise convolution"), weights](const Tensor& dy) {
                       saved_w.get();
                       Tensor dx = gradient_for(x), dw = gradient_for(w);
@@ -97,6 +114,7 @@ Variable pointwise_conv(const Variable& x, const Variable& w) {
                                                  static_cast<const NormalizeBackward*>(nullptr),
                                                  static_cast<const T*>(nullptr), weights.data<T>(), rows, c, k);
                       });
+                      profile_backward(flops, dy, saved_x.get(), weights, dx, dw);
                       hand_over(x, dx);
                       hand_over(w, dw);
                   });
@@ -109,6 +127,7 @@ Variable depthwise_conv(const Variable& x, const Variable& w, int stride) {
             to_string(ws), to_string(xs));
     const DepthwiseShape shape{as_int(xs[0]), as_int(xs[1]), as_int(xs[2]), as_int(xs[3]), stride};
     require(stride == 1 || stride == 2, "depthwise convolution: stride {}; 1 and 2 are supported", stride);
+    const ProfileRange range("depthwise convolution", w.name());
     const Device device = x.value().device();
     Tensor y = Tensor::empty({xs[0], shape.p(), shape.q(), xs[3]}, x.value().dtype(), device);
     const Normalize* const plain = nullptr;
@@ -116,8 +135,10 @@ Variable depthwise_conv(const Variable& x, const Variable& w, int stride) {
         on::depthwise_forward(device, y.data<T>(), x.value().data<T>(), w.value().data(), plain,
                               static_cast<const BatchStatistics*>(nullptr), shape);
     });
+    const double flops = product_flops(y, ws[0] * ws[1]);
+    profile_work(flops, {&x.value(), &w.value(), &y});
     return record("depthwise convolution", y, {x, w},
-                  [x, w, shape, plain, saved_x = Saved(x.value(), "depthwise convolution"),
+                  [x, w, shape, plain, flops, saved_x = Saved(x.value(), "depthwise convolution"),
                    saved_w = Saved(w.value(), "depthwise convolution")](const Tensor& dy) {
                       Tensor dx = gradient_for(x), dw = gradient_for(w);
                       by_type(dy.dtype(), [&]<class T>() {
@@ -126,6 +147,7 @@ Variable depthwise_conv(const Variable& x, const Variable& w, int stride) {
                               static_cast<const GradientOnLoadT<T>*>(nullptr), saved_x.get().data<T>(), plain,
                               static_cast<const NormalizeBackward*>(nullptr), saved_w.get().data(), shape);
                       });
+                      profile_backward(flops, dy, saved_x.get(), saved_w.get(), dx, dw);
                       hand_over(x, dx);
                       hand_over(w, dw);
                   });
@@ -139,15 +161,18 @@ Variable linear(const Variable& x, const Variable& w, const Variable& bias) {
             bias ? to_string(bias.shape()) : "", ws[0]);
     const std::int64_t rows = xs[0];
     const int c = as_int(ws[1]), k = as_int(ws[0]);
+    const ProfileRange range("linear", w.name());
     const Device device = x.value().device();
     Tensor y = Tensor::empty({rows, ws[0]}, x.value().dtype(), device);
     const Tensor weights = cast(w.value(), y.dtype());
     by_type(y.dtype(), [&]<class T>() {
         on::linear_forward(device, y.data<T>(), x.value().data<T>(), weights.data<T>(), bias_or_null(bias), rows, c, k);
     });
+    const double flops = product_flops(y, ws[1]);
+    profile_work(flops, {&x.value(), &weights, &y});
     return record("linear", y, {x, w, bias},
-                  [x, w, bias, rows, c, k, saved_x = Saved(x.value(), "linear"), saved_w = Saved(w.value(), "linear"),
-                   weights](const Tensor& dy) {
+                  [x, w, bias, rows, c, k, flops, saved_x = Saved(x.value(), "linear"),
+                   saved_w = Saved(w.value(), "linear"), weights](const Tensor& dy) {
                       saved_w.get();
                       Tensor dx = gradient_for(x), dw = gradient_for(w), db = gradient_for(bias);
                       by_type(dy.dtype(), [&]<class T>() {
@@ -155,6 +180,7 @@ Variable linear(const Variable& x, const Variable& w, const Variable& bias) {
                                               pointer_or_null<float>(db), dy.data<T>(), saved_x.get().data<T>(),
                                               weights.data<T>(), rows, c, k);
                       });
+                      profile_backward(flops, dy, saved_x.get(), weights, dx, dw);
                       hand_over(x, dx);
                       hand_over(w, dw);
                       hand_over(bias, db);

@@ -1,5 +1,6 @@
 #include "engine/on_device.h"
 #include "engine/ops.h"
+#include "engine/profiler.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -17,6 +18,7 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
     const int c = static_cast<int>(ys[-1]);
     const std::int64_t rows = c == 0 ? 0 : ys.elements() / c;
 
+    const ProfileRange range("batchnorm", gamma.name());
     const Device device = y.value().device();
     const DType type = y.value().dtype();
     const auto per_channel = [&] { return Tensor::empty(channels, DType::f32, device); };
@@ -40,6 +42,7 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
         on::batchnorm_normalize(device, z.data<T>(), y.value().data<T>(), Normalize{scale.data(), shift.data(), act},
                                 residual ? residual.value().data<T>() : nullptr, rows, c);
     });
+    profile_work(0, {&y.value(), residual ? &residual.value() : nullptr, &z});
     return record("batchnorm", z, {y, gamma, beta, residual},
                   [y, gamma, beta, residual, act, rows, c, channels, training, scale, shift, inv_std,
                    saved_mean = Saved(mean, "batchnorm"), saved_y = Saved(y.value(), "batchnorm"),
@@ -71,9 +74,11 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
                               on::batchnorm_apply_gradient(on_this, dy.data<T>(), dz.data<T>(),
                                                            GradientOnLoadT<T>{raw, a.data(), b.data(), d.data()},
                                                            &normalize, rows, c);
+                              profile_work(0, {&dy});
                               y.accumulate(dy);
                           }
                       });
+                      profile_work(0, {&dz, &saved_y.get()});
                       gamma.accumulate(dgamma);
                       beta.accumulate(dbeta);
                       residual.accumulate(dz);

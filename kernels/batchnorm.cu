@@ -110,7 +110,8 @@ __device__ __forceinline__ float rows_of(const RowPlace& place, int lanes) {
 }
 
 /// Joins two figures per channel over a block's lanes, always in one order: `join(i, other)` takes thread `other`'s
-/// figures of channel i into the caller's. The result is lane 0's.
+/// figures of channel i into the caller's. The result is lane 0's. A thread publishes once, hence nobody waits until
+/// its figures have been read.
 template <int N, class Publish, class Join>
 __device__ __forceinline__ void join_lanes(const RowPlace& place, const RowTiling& t, Publish&& publish, Join&& join) {
     for (int active = t.lanes; active > 1;) {
@@ -122,7 +123,6 @@ __device__ __forceinline__ void join_lanes(const RowPlace& place, const RowTilin
         if (place.lane < active - half) {
             join(static_cast<int>(threadIdx.x) + half * t.slice);
         }
-        __syncthreads();  // they have been read
         active = half;
     }
 }

@@ -27,11 +27,4 @@ std::string device_name([[maybe_unused]] int index) {
 #endif
 }
 
-int multiprocessors() {
-    int device = 0, count = 0;
-    check(cudaGetDevice(&device), "device");
-    check(cudaDeviceGetAttribute(&count, cudaDevAttrMultiProcessorCount, device), "device");
-    return count;
-}
-
 }  // namespace cutis::cuda

@@ -65,7 +65,4 @@ constexpr unsigned blocks_for(std::int64_t n, std::int64_t size) {
     return static_cast<unsigned>((n + size - 1) / size);
 }
 
-/// Multiprocessors of the current device (simt: a fixed, small number, so that grids stay small).
-int multiprocessors();
-
 }  // namespace cutis::cuda

@@ -65,16 +65,6 @@ __device__ __forceinline__ void copy_chunk(void* to, const void* from) {
     *static_cast<uint4*>(to) = *static_cast<const uint4*>(from);
 }
 
-/// The barrier between steps.
-template <class Shape>
-__device__ __forceinline__ void step_sync() {
-    if constexpr (Shape::kBlocks > 1) {
-        simt::cluster_sync();
-    } else {
-        __syncthreads();
-    }
-}
-
 /// Stores the same values at `place` in every block of the cluster.
 template <class Shape, int N>
 __device__ __forceinline__ void store_everywhere(typename Shape::T* place, const Floats<N>& values) {
@@ -156,7 +146,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         c = load<N>(c0 + std::int64_t{first_sample + place.sample} * s.h + unit);
     }
     ptx::cp_async_wait<1>();
-    step_sync<Shape>();  // hidden[0], bias and the projection of step 0 are there; every block of the cluster has begun
+    // hidden[0], bias and the projection of step 0 are there; every block of the cluster has begun
+    simt::cluster_sync<Shape::kBlocks>();
 
 #pragma unroll 1
     for (int step = 0; step < s.t; ++step) {
@@ -188,7 +179,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         }
         store_everywhere<Shape>(&hidden[(step + 1) % 2][place.sample][unit], h);
         ptx::cp_async_wait<1>();
-        step_sync<Shape>();  // the next hidden state and projection are there; this step's arrays have been read
+        // the next hidden state and projection are there; this step's arrays have been read
+        simt::cluster_sync<Shape::kBlocks>();
     }
     write_out(s.t - 1);
 }
@@ -264,7 +256,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         dc = dc_n != nullptr ? load<N>(dc_n + state) : dc;
     }
     ptx::cp_async_wait<1>();
-    step_sync<Shape>();  // what the last step needs is there, and every block of the cluster has begun
+    // what the last step needs is there, and every block of the cluster has begun
+    simt::cluster_sync<Shape::kBlocks>();
 
 #pragma unroll 1
     for (int step = s.t - 1; step >= 0; --step) {
@@ -296,7 +289,8 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
             store_everywhere<Shape>(&gradients[step % 2][place.sample][k * Shape::kHidden + unit], gate[k]);
         }
         ptx::cp_async_wait<1>();
-        step_sync<Shape>();  // dgates and the arrays of step - 1 are there; this step's have been read
+        // dgates and the arrays of step - 1 are there; this step's have been read
+        simt::cluster_sync<Shape::kBlocks>();
     }
     write_out(0);
     if (dh0 != nullptr) {

@@ -176,9 +176,11 @@ int slabs_of(int c, int n) {
     return static_cast<int>(blocks_for(c, kLanes * n));
 }
 
-// About eight blocks a multiprocessor: more than run at once, so that none is idle for long.
+// About eight blocks for each of 132 multiprocessors: more than run at once, so that none is idle for long; on every GPU
+// the same parts.
 int images_of_part(int n, int slabs) {
-    const int wanted = 8 * multiprocessors() / slabs;
+    constexpr int kEnoughBlocks = 1056;
+    const int wanted = kEnoughBlocks / slabs;
     return n / (wanted > 0 ? wanted : 1) + 1;
 }
 

@@ -101,8 +101,8 @@ __device__ __forceinline__ float warp_max(float value) {
     return value;
 }
 
-/// The sum over a block of `kThreads` threads (a multiple of 32, along x), in all of them. Every thread calls it; it
-/// may be called again at once.
+/// The sum over a block of `kThreads` threads (a multiple of 32, along x), in all of them. Every thread calls it; a
+/// second call needs a barrier before it.
 template <int kThreads>
 __device__ __forceinline__ float block_sum(float value) {
     static_assert(kThreads % 32 == 0 && kThreads <= 1024);
@@ -119,7 +119,6 @@ __device__ __forceinline__ float block_sum(float value) {
     for (int i = 0; i < kWarps; ++i) {
         sum += of_warps[i];
     }
-    __syncthreads();  // all have read before the next call writes
     return sum;
 }
 

@@ -3,6 +3,7 @@
 #include <vector>
 
 #include "engine/on_device.h"
+#include "engine/profiler.h"
 #include "layers/conv_bn.h"
 
 // The fused schedule of a chain of convolution-batchnorm-activation units.
@@ -58,6 +59,24 @@ ConvShape dense_shape(const UnitState& unit) {
             (kernel - 1) / 2};
 }
 
+// The names that the plain ops have, so that a profile of the schedule reads like one of the composition.
+constexpr const char* op_name(ConvKind kind) {
+    switch (kind) {
+        case ConvKind::pointwise:
+            return "pointwise convolution";
+        case ConvKind::depthwise:
+            return "depthwise convolution";
+        case ConvKind::dense:
+            break;
+    }
+    return "conv2d";
+}
+
+double convolution_flops(const UnitState& unit) {
+    const std::int64_t filter = unit.w.elements() / unit.config.c_out;  // values that one output is a sum over
+    return 2.0 * static_cast<double>(unit.y.elements() * filter);
+}
+
 template <class T>
 void convolve(UnitState& unit, const T* x, const Normalize* on_load, const BatchStatistics* statistics) {
     const Device device = unit.y.device();
@@ -109,6 +128,7 @@ Tensor run_forward(ChainState& chain, const Tensor& x, std::span<ConvBn* const> 
     const bool keep = context.training;
     for (std::size_t i = 0; i < units.size(); ++i) {
         ConvBn& layer = *units[i];
+        const ProfileRange range(op_name(layer.config.kind), layer.weight.name());
         const Shape channels{layer.config.c_out};
         const auto per_channel = [&] { return Tensor::empty(channels, DType::f32, device); };
         UnitState unit{.weight = layer.weight,
@@ -143,6 +163,7 @@ Tensor run_forward(ChainState& chain, const Tensor& x, std::span<ConvBn* const> 
                            std::as_const(layer.gamma).value().data(), std::as_const(layer.beta).value().data(),
                            std::as_const(unit.mean).data(), std::as_const(var).data(), layer.norm.eps,
                            layer.config.c_out);
+        profile_work(convolution_flops(unit), {i > 0 ? &chain.units.back().y : &x, &unit.w, &unit.y});
         if (!keep && i > 0) {
             chain.units.back().y = {};
         }
@@ -154,16 +175,20 @@ Tensor run_forward(ChainState& chain, const Tensor& x, std::span<ConvBn* const> 
     }
     const UnitState& last = chain.units.back();
     if (chain.pool) {
+        const ProfileRange range("global average pool", last.gamma.name());
         Tensor pooled = Tensor::empty({shape[0], shape[3]}, type, device);
         const Normalize* const normalize = &on_load;
         on::global_average_pool_forward(device, pooled.data<T>(), last.y.data<T>(), normalize,
                                         static_cast<int>(shape[0]), static_cast<int>(shape[1] * shape[2]),
                                         static_cast<int>(shape[3]));
+        profile_work(0, {&last.y, &pooled});
         return pooled;
     }
+    const ProfileRange range("batchnorm", last.gamma.name());
     Tensor z = Tensor::empty(shape, type, device);
     on::batchnorm_normalize(device, z.data<T>(), last.y.data<T>(), on_load, chain.residual ? x.data<T>() : nullptr,
                             last.rows(), last.config.c_out);
+    profile_work(0, {&last.y, chain.residual ? &x : nullptr, &z});
     return z;
 }
 
@@ -178,6 +203,7 @@ void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, c
     Tensor g, dgamma, dbeta;
     {
         const UnitState& last = chain.units.back();
+        const ProfileRange range(chain.pool ? "global average pool" : "batchnorm", last.gamma.name());
         dgamma = per_channel(last);
         dbeta = per_channel(last);
         const NormalizeBackward before{last.mean.data(), last.inv_std.data(), dgamma.data(), dbeta.data()};
@@ -189,15 +215,18 @@ void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, c
             on::global_average_pool_backward(device, g.data<T>(), dout.data<T>(), last.y.data<T>(), on_load, sums,
                                              static_cast<int>(last.out[0]), static_cast<int>(last.out[1] * last.out[2]),
                                              last.config.c_out);
+            profile_work(0, {&dout, &last.y, &g});
         } else {
             const bool masked = last.config.act != Activation::identity;
             g = masked ? Tensor::empty(last.out, type, device) : dout;
             on::batchnorm_reduce(device, masked ? g.data<T>() : nullptr, before, dout.data<T>(), last.y.data<T>(),
                                  normalize, last.rows(), last.config.c_out);
+            profile_work(0, {&dout, &last.y, masked ? &g : nullptr});
         }
     }
     for (std::size_t i = chain.units.size(); i-- > 0;) {
         UnitState& unit = chain.units[i];
+        const ProfileRange range(op_name(unit.config.kind), unit.weight.name());
         Tensor a = per_channel(unit), b = per_channel(unit), d = per_channel(unit);
         on::batchnorm_gradient_coefficients(
             device, a.data(), b.data(), d.data(), std::as_const(unit.gamma).value().data(), unit.mean.data(),
@@ -206,6 +235,7 @@ void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, c
         unit.beta.accumulate(dbeta);
         const GradientOnLoadT<T> gradient{std::as_const(unit.y).data<T>(), a.data(), b.data(), d.data()};
         Tensor dw = Tensor::empty(unit.weight.shape(), DType::f32, device);
+        profile_work(convolution_flops(unit), {&g, &unit.y, &dw});
         if (i > 0) {
             const UnitState& producer = chain.units[i - 1];
             Tensor next_g = Tensor::empty(unit.in, type, device);
@@ -215,6 +245,7 @@ void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, c
             const Normalize on_load = producer.normalize();
             convolve_backward<T>(unit, next_g.data<T>(), dw.data(), std::as_const(g).data<T>(), gradient,
                                  producer.y.data<T>(), &on_load, &before, nullptr);
+            profile_work(convolution_flops(unit), {&producer.y, &unit.w, &next_g});
             g = std::move(next_g);
         } else {
             Tensor dx = x.requires_grad() ? Tensor::empty(unit.in, type, device) : Tensor();
@@ -222,6 +253,8 @@ void run_backward(ChainState& chain, const Variable& x, const Tensor& saved_x, c
                 chain.residual && unit.config.kind == ConvKind::pointwise ? dout.data<T>() : nullptr;
             convolve_backward<T>(unit, dx ? dx.data<T>() : nullptr, dw.data(), std::as_const(g).data<T>(), gradient,
                                  saved_x.data<T>(), nullptr, nullptr, shortcut);
+            profile_work(dx ? convolution_flops(unit) : 0,
+                         {&saved_x, dx ? &unit.w : nullptr, &dx, shortcut != nullptr ? &dout : nullptr});
             if (dx) {
                 x.accumulate(dx);
                 if (chain.residual && shortcut == nullptr) {
@@ -276,6 +309,7 @@ Variable conv_chain(const Variable& x, std::span<ConvBn* const> units, bool resi
         return composition(x, units, residual, pool, context);
     }
 
+    const ProfileRange range("convolution chain", units.front()->weight.name());
     auto chain = std::make_shared<ChainState>();
     chain->residual = residual;
     chain->pool = pool;

@@ -6,11 +6,27 @@
 #include <limits>
 #include <utility>
 
+#include "engine/profiler.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
 #include "kernels/optimizer.h"
 
 namespace cutis {
+namespace {
+
+constexpr const char* name_of(OptimizerKind kind) {
+    switch (kind) {
+        case OptimizerKind::rmsprop:
+            return "rmsprop";
+        case OptimizerKind::adamw:
+            return "adamw";
+        case OptimizerKind::sgd:
+            break;
+    }
+    return "sgd";
+}
+
+}  // namespace
 
 OptimizerKind optimizer_from_name(std::string_view name) {
     if (name == "sgd") {
@@ -63,9 +79,9 @@ Tensor Optimizer::to_gpu(const void* data, std::size_t bytes, std::unique_ptr<Pi
 
 #ifdef CUTIS_WITH_CUDA
 void Optimizer::step_on_gpu(const StepState* state, float gradient_factor, float clip) {
+    const ProfileRange range(name_of(config_.kind));
     std::vector<cuda::OptimizerParameter> parameters;
     std::vector<std::int64_t> sizes;
-    const bool has_momentum = config_.kind == OptimizerKind::adamw || config_.momentum != 0.0f;
     for (std::size_t i = 0; i < slots_.size(); ++i) {
         Slot& slot = slots_[i];
         Variable& variable = slot.parameter.variable;
@@ -78,7 +94,7 @@ void Optimizer::step_on_gpu(const StepState* state, float gradient_factor, float
         const std::int64_t n = variable.value().elements();
         parameters.push_back({.weight = variable.value().data(),
                               .gradient = gradient.data(),
-                              .first = has_momentum ? slot.first.data() : nullptr,
+                              .first = has_momentum() ? slot.first.data() : nullptr,
                               .second = slot.second ? slot.second.data() : nullptr,
                               .narrow_weight = nullptr,
                               .updates = updates_.data() + i,
@@ -86,6 +102,7 @@ void Optimizer::step_on_gpu(const StepState* state, float gradient_factor, float
                               .lr = slot.lr,
                               .weight_decay = slot.parameter.decay ? 1.0f : 0.0f});
         sizes.push_back(n);
+        profile_update(slot);
         variable.value().mark_changed();
     }
     if (parameters.empty()) {
@@ -125,7 +142,15 @@ void Optimizer::step_on_gpu(const StepState*, float, float) {
 }
 #endif
 
+// Weights and moments are read and written, the gradient is read.
+void Optimizer::profile_update(const Slot& slot) const {
+    const Tensor& weight = slot.parameter.variable.value();
+    const Tensor* const first = has_momentum() ? &slot.first : nullptr;
+    profile_work(0, {&weight, &weight, &slot.parameter.variable.grad(), first, first, &slot.second, &slot.second});
+}
+
 void Optimizer::step(double factor) {
+    const ProfileRange range(name_of(config_.kind));
     for (std::size_t i = 0; i < slots_.size(); ++i) {
         Slot& slot = slots_[i];
         Variable& variable = slot.parameter.variable;
@@ -157,6 +182,7 @@ void Optimizer::step(double factor) {
                                 {lr, config_.beta1, config_.beta2, config_.eps, decay}, std::llround(updates), n);
                 break;
         }
+        profile_update(slot);
         weight.mark_changed();
     }
 }

@@ -63,6 +63,8 @@ class Optimizer {
         Tensor first, second;  ///< momentum or mean; square
     };
 
+    bool has_momentum() const { return config_.kind == OptimizerKind::adamw || config_.momentum != 0.0f; }
+    void profile_update(const Slot& slot) const;
     Tensor to_gpu(const void* data, std::size_t bytes, std::unique_ptr<PinnedMemory>& spare);
 
     OptimizerConfig config_;

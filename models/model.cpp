@@ -27,6 +27,10 @@ std::unique_ptr<Model> make_model(std::string_view name, const ModelOptions& opt
         if (entry.name == name) {
             auto model = entry.make(options);
             model->init(options.seed);
+            Parts parts = model->parts();
+            for (ParameterRef& parameter : parts.parameters) {
+                parameter.variable.set_name(parameter.name);  // for messages and profiles
+            }
             return model;
         }
         known += (known.empty() ? "" : ", ") + std::string(entry.name);

@@ -59,7 +59,7 @@ struct ModelEntry {
 /// The table of models; a new one is a new file and a line there.
 std::span<const ModelEntry> model_table();
 
-/// An initialised model; throws Error naming the known ones for an unknown name.
+/// An initialised model whose parameters know their names; throws Error naming the known ones for an unknown name.
 std::unique_ptr<Model> make_model(std::string_view name, const ModelOptions& options);
 
 }  // namespace cutis

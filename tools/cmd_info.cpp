@@ -3,7 +3,6 @@
 #include <zlib.h>
 
 #include <CLI/CLI.hpp>
-#include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -14,23 +13,12 @@
 #include "tools/build_info.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
+#include "tools/device_choice.h"
 
 namespace cutis {
 namespace {
 
 using Json = nlohmann::json;
-
-/// The processor's name as Linux gives it; "unknown" where it gives none.
-std::string processor_name() {
-    std::ifstream file("/proc/cpuinfo");
-    for (std::string line; std::getline(file, line);) {
-        const std::size_t colon = line.find(": ");
-        if (line.starts_with("model name") && colon != std::string::npos) {
-            return line.substr(colon + 2);
-        }
-    }
-    return "unknown";
-}
 
 std::int64_t memory_bytes() {
     return std::int64_t{::sysconf(_SC_PHYS_PAGES)} * ::sysconf(_SC_PAGESIZE);
@@ -48,7 +36,7 @@ Json facts() {
     for (const ModelEntry& entry : model_table()) {
         models.push_back({{"name", entry.name}, {"description", entry.description}});
     }
-    Json devices = Json::array({{{"name", "cpu"}, {"processor", processor_name()}, {"memory_bytes", memory_bytes()}}});
+    Json devices = Json::array({{{"name", "cpu"}, {"processor", processor_name({})}, {"memory_bytes", memory_bytes()}}});
     for (int i = 0; i < cuda_device_count(); ++i) {
         const CudaDeviceInfo gpu = cuda_device_info(i);
         devices.push_back({{"name", to_string(Device{DeviceKind::cuda, i})},

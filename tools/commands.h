@@ -24,6 +24,7 @@ void add_evaluate_command(CLI::App& app, Command& chosen);
 void add_info_command(CLI::App& app, Command& chosen);
 void add_predict_command(CLI::App& app, Command& chosen);
 void add_prepare_command(CLI::App& app, Command& chosen);
+void add_profile_command(CLI::App& app, Command& chosen);
 void add_report_command(CLI::App& app, Command& chosen);
 void add_summary_command(CLI::App& app, Command& chosen);
 void add_train_command(CLI::App& app, Command& chosen);

@@ -1,5 +1,7 @@
 #include "tools/device_choice.h"
 
+#include <fstream>
+
 #include "engine/cuda_device.h"
 #include "kernels/error.h"
 
@@ -16,6 +18,25 @@ Device choose_device(std::string_view name) {
     }
     require(name == "cpu" || name == "auto", "--device {}: auto, cpu and cuda are known", name);
     return name == "auto" && mode == "nvcc" && cuda_device_count() > 0 ? gpu : Device{};
+}
+
+void require_precision(std::string_view precision, Device device) {
+    require(precision == "fp32" || device.kind == DeviceKind::cuda,
+            "--precision {}: the CPU computes in fp32 alone; use --precision fp32", precision);
+}
+
+std::string processor_name(Device device) {
+    if (device.kind == DeviceKind::cuda) {
+        return cuda_device_info(device.index).name;
+    }
+    std::ifstream file("/proc/cpuinfo");
+    for (std::string line; std::getline(file, line);) {
+        const std::size_t colon = line.find(": ");
+        if (line.starts_with("model name") && colon != std::string::npos) {
+            return line.substr(colon + 2);
+        }
+    }
+    return "unknown";
 }
 
 }  // namespace cutis

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <string>
 #include <string_view>
 
 #include "engine/device.h"
@@ -10,5 +11,11 @@ namespace cutis {
 /// CPU (simt) is for tests and study, so "auto" does not choose it. Throws Error where "cuda" cannot be had, saying
 /// why.
 Device choose_device(std::string_view name);
+
+/// Throws Error where `device` does not compute in `precision` ("fp32", "tf32" or "bf16").
+void require_precision(std::string_view precision, Device device);
+
+/// The name of a device's processor as the system or the driver gives it; "unknown" where it gives none.
+std::string processor_name(Device device);
 
 }  // namespace cutis

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "engine/profiler.h"
 #include "kernels/error.h"
 #include "kernels/step_state.h"
 
@@ -27,6 +28,7 @@ GpuStep::GpuStep(Model& model, Optimizer& optimizer, Ema* ema, const LossOptions
 }
 
 void GpuStep::copy_in(std::span<const Batch> batches, std::uint64_t step, double lr_factor) {
+    const ProfileRange range("copy in");
     const Device device = options_.device;
     images_.resize(std::max(images_.size(), batches.size()));
     labels_.resize(images_.size());
@@ -74,14 +76,23 @@ void GpuStep::run(std::span<const std::int64_t> sizes) {
                                      .fused = options_.fused,
                                      .step_state = state,
                                      .step_stride = static_cast<std::uint64_t>(options_.accumulate)};
-        const Tensor images = cast(images_[i].rows(0, sizes[i]), options_.activations);
-        const Variable logits = model_.forward(Variable(images), context);
-        Variable loss = cross_entropy(logits, labels_[i].rows(0, sizes[i]), loss_);
-        losses_.rows(static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1)
-            .reshape({})
-            .copy_from(std::as_const(loss).value());
+        Variable logits, loss;
+        {
+            const ProfileRange range("forward");
+            const Tensor images = cast(images_[i].rows(0, sizes[i]), options_.activations);
+            logits = model_.forward(Variable(images), context);
+        }
+        {
+            const ProfileRange range("loss");
+            loss = cross_entropy(logits, labels_[i].rows(0, sizes[i]), loss_);
+            losses_.rows(static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1)
+                .reshape({})
+                .copy_from(std::as_const(loss).value());
+        }
+        const ProfileRange range("backward");
         loss.backward();
     }
+    const ProfileRange range("optimizer");
     optimizer_.step_on_gpu(state, 1.0f / static_cast<float>(sizes.size()), options_.clip);
     optimizer_.clear_gradients();
     if (ema_ != nullptr) {

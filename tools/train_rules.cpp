@@ -109,10 +109,8 @@ void check_train_config(const TrainConfig& c) {
 }
 
 void check_available(const TrainConfig& c) {
-    const Device device = choose_device(c.device);
     require(c.backend != "vendor", "--backend vendor: this build has native kernels alone; use --backend native");
-    require(c.precision == "fp32" || device.kind == DeviceKind::cuda,
-            "--precision {}: the CPU computes in fp32 alone; use --precision fp32", c.precision);
+    require_precision(c.precision, choose_device(c.device));
 }
 
 }  // namespace cutis

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <chrono>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -15,6 +16,7 @@
 #include "engine/on_device.h"
 #include "engine/ops.h"
 #include "engine/packed_dataset.h"
+#include "engine/profiler.h"
 #include "engine/sampler.h"
 #include "kernels/error.h"
 #include "kernels/parallel.h"
@@ -133,6 +135,7 @@ class Training {
 
     /// One update from `accumulate` batches, fewer at the end of an epoch; false when the epoch is over.
     bool update();
+    std::optional<Batch> next_batch();
     /// The update itself on the CPU; returns the loss.
     double compute_on_cpu(const std::vector<Batch>& batches, double lr_factor);
     /// Takes note of a finished update's loss, in the order of updates.
@@ -169,7 +172,7 @@ class Training {
     std::optional<RunLog> log_;
     std::optional<Progress> progress_;
     std::int64_t images_total_ = 0;
-    double last_loss_ = 0.0;
+    double last_loss_ = std::numeric_limits<double>::quiet_NaN();
 };
 
 Training::Training(const TrainConfig& config, bool resume, StopCondition should_stop)
@@ -344,6 +347,7 @@ ExtraTensors Training::extra_tensors() const {
 
 void Training::save_checkpoint() {
     drain_gpu();
+    const ProfileRange range("checkpoint");
     at_.ema_updates = ema_ ? ema_->updates() : 0;
     save_weights(run_.file("checkpoint.safetensors"), parts_, extra_tensors(), at_.metadata());
 }
@@ -372,16 +376,27 @@ double Training::compute_on_cpu(const std::vector<Batch>& batches, double lr_fac
             static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) + i;
         const ForwardContext context{
             .training = true, .seed = run_.config.seed, .step = micro, .fused = run_.config.fused};
-        const Variable logits = model_->forward(Variable(batch.images), context);
-        Variable loss = cross_entropy(logits, batch.labels, loss_);
+        Variable logits, loss;
+        {
+            const ProfileRange range("forward");
+            logits = model_->forward(Variable(batch.images), context);
+        }
+        {
+            const ProfileRange range("loss");
+            loss = cross_entropy(logits, batch.labels, loss_);
+        }
         const double value = *std::as_const(loss).value().data();
         require(std::isfinite(value), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad",
                 at_.step + 1, value);
-        loss.backward();
+        {
+            const ProfileRange range("backward");
+            loss.backward();
+        }
         const auto n = static_cast<double>(batch.images.size(0));
         loss_sum += value * n;
         images += n;
     }
+    const ProfileRange range("optimizer");
     if (batches.size() > 1) {
         optimizer_->scale_gradients(1.0f / static_cast<float>(batches.size()));
     }
@@ -410,11 +425,17 @@ void Training::drain_gpu() {
     if (!gpu_) {
         return;
     }
+    const ProfileRange range("wait for the GPU");
     const std::vector<double> losses = gpu_->take_losses();
     for (std::size_t i = 0; i < losses.size(); ++i) {
         record_loss(at_.step - static_cast<std::int64_t>(losses.size() - i - 1), losses[i], gpu_images_[i]);
     }
     gpu_images_.clear();
+}
+
+std::optional<Batch> Training::next_batch() {
+    const ProfileRange range("data wait");
+    return loader_->next();
 }
 
 bool Training::update() {
@@ -431,7 +452,7 @@ bool Training::update() {
     std::vector<Batch> batches;
     std::int64_t images = 0;
     while (batches.size() < static_cast<std::size_t>(run_.config.accumulate)) {
-        std::optional<Batch> batch = loader_->next();
+        std::optional<Batch> batch = next_batch();
         if (!batch) {
             break;
         }
@@ -441,6 +462,7 @@ bool Training::update() {
     if (batches.empty()) {
         return false;
     }
+    const ProfileRange range("step");
     const double factor = schedule_.factor(at_.step);
     if (gpu_) {
         gpu_->submit(batches, static_cast<std::uint64_t>(at_.step), factor);
@@ -452,15 +474,17 @@ bool Training::update() {
         record_loss(at_.step, loss, images);
     }
     at_.batch += static_cast<std::int64_t>(batches.size());
-    // Now and then the host waits for the GPU, to show the loss and to notice when it is no number any more.
+    // Now and then the host waits for the GPU, to show the loss and to notice when it is no number any more; and once
+    // at the start, so that there is a loss to show.
     constexpr std::size_t kUpdatesAhead = 32;
-    if (gpu_ && gpu_->waiting() >= kUpdatesAhead) {
+    if (gpu_ && (std::isnan(last_loss_) || gpu_->waiting() >= kUpdatesAhead)) {
         drain_gpu();
     }
     return true;
 }
 
 Predictions Training::predict(std::span<const int> indices) {
+    const ProfileRange range("evaluation");
     const InputSettings input{run_.facts.size, run_.facts.mean, run_.facts.std};
     return predict_dataset(*model_, data_, indices, input, run_.config.batch_size);
 }

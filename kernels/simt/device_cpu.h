@@ -35,6 +35,10 @@ T* dynamic_shared() {
 inline void cluster_sync(Site site = Site::here()) {
     detail::cluster_barrier(site);
 }
+template <unsigned Blocks>
+void cluster_sync(Site site = Site::here()) {
+    Blocks > 1 ? detail::cluster_barrier(site) : detail::block_barrier(site);
+}
 inline unsigned cluster_rank() {
     return detail::current->cluster_rank;
 }

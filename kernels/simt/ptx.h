@@ -116,12 +116,12 @@ inline void cp_async16(void* shared, const void* global, bool wanted, simt::Site
 inline void cp_async4(void* shared, const void* global, bool wanted, simt::Site site = simt::Site::here()) {
     simt::detail::copy_async<4>(shared, global, wanted, site);
 }
-inline void cp_async_commit() {
-    simt::detail::commit_copies();
+inline void cp_async_commit(simt::Site site = simt::Site::here()) {
+    simt::detail::commit_copies(site);
 }
 template <int Pending>
-void cp_async_wait() {
-    simt::detail::wait_copies(Pending);
+void cp_async_wait(simt::Site site = simt::Site::here()) {
+    simt::detail::wait_copies(Pending, site);
 }
 
 #endif

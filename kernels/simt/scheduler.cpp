@@ -21,6 +21,7 @@
 #include <vector>
 
 #include "kernels/simt/fiber.h"
+#include "kernels/simt/sites.h"
 #include "kernels/simt/warp.h"
 
 // One OS thread runs a cluster of blocks (nearly always one block) to its end: every CUDA thread is a fiber that runs
@@ -149,6 +150,7 @@ class Worker {
     void warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, int in_words, std::uint32_t* out,
                         int out_words, Site site);
     void* shared_array(const void* key, std::size_t bytes);
+    void land_copies(int pending);
     bool lands_early() { return options().order == Order::random && (random_() & 1u) != 0; }
     std::string describe() const;
     void enter_fiber();
@@ -349,7 +351,7 @@ __attribute__((noinline)) void Worker::run_one(Fiber* fiber) {
     acquire(&launch_->token);
     try {
         launch_->body();
-        wait_copies(0);
+        land_copies(0);
     } catch (...) {
         if (!error_) {
             error_ = std::current_exception();
@@ -640,6 +642,16 @@ void Worker::warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, i
     }
 }
 
+// The calling thread's copies land, but those of the last `pending` groups.
+void Worker::land_copies(int pending) {
+    CudaThread& thread = self();
+    auto next = thread.copies.begin();
+    for (; next != thread.copies.end() && next->group < thread.copy_group - pending; ++next) {
+        next->copy(next->to, next->from, next->wanted);
+    }
+    thread.copies.erase(thread.copies.begin(), next);
+}
+
 void* Worker::shared_array(const void* key, std::size_t bytes) {
     Block& own = block();
     for (const SharedArray& array : own.arrays) {
@@ -797,9 +809,10 @@ cudaError_t run_grid(const Grid& grid, const std::function<void()>& body) {
     }
     if (options().trace) {
         const std::chrono::duration<double, std::milli> took = std::chrono::steady_clock::now() - begin;
-        std::fprintf(stderr, "simt: %s <<<(%u, %u, %u), (%u, %u, %u), %zu>>> %.3f ms\n", grid.kernel, grid.grid.x,
-                     grid.grid.y, grid.grid.z, grid.block.x, grid.block.y, grid.block.z, grid.shared_bytes,
-                     took.count());
+        const std::string clusters = grid.cluster > 1 ? " in clusters of " + std::to_string(grid.cluster) : "";
+        std::fprintf(stderr, "simt: %s <<<(%u, %u, %u)%s, (%u, %u, %u), %zu>>> %.3f ms%s\n", grid.kernel, grid.grid.x,
+                     grid.grid.y, grid.grid.z, clusters.c_str(), grid.block.x, grid.block.y, grid.block.z,
+                     grid.shared_bytes, took.count(), take_places().c_str());
     }
     if (launch.failed) {
         return set_error(cudaErrorLaunchFailure,
@@ -813,15 +826,28 @@ void set_launch_observer(LaunchObserver observer) {
 }
 
 void block_barrier(Site site) {
+    if (left_out(site)) {
+        return;
+    }
     running_worker->barrier(running_worker->block().barrier, State::at_block_barrier, site);
 }
 
 void cluster_barrier(Site site) {
+    if (left_out(site)) {
+        return;
+    }
+    if (weakened(site)) {
+        running_worker->barrier(running_worker->block().barrier, State::at_block_barrier, site);
+        return;
+    }
     running_worker->barrier(running_worker->cluster_barrier, State::at_cluster_barrier, site);
 }
 
 void warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, int in_words, std::uint32_t* out, int out_words,
                     Site site) {
+    if (op == WarpOp::sync && left_out(site)) {
+        return;
+    }
     running_worker->warp_operation(op, mask, in, in_words, out, out_words, site);
 }
 
@@ -868,17 +894,16 @@ void queue_copy(CopyFunction copy, void* to, const void* from, bool wanted) {
     }
 }
 
-void commit_copies() {
-    ++running_worker->self().copy_group;
+void commit_copies(Site site) {
+    if (!left_out(site)) {
+        ++running_worker->self().copy_group;
+    }
 }
 
-void wait_copies(int pending) {
-    CudaThread& thread = running_worker->self();
-    auto next = thread.copies.begin();
-    for (; next != thread.copies.end() && next->group < thread.copy_group - pending; ++next) {
-        next->copy(next->to, next->from, next->wanted);
+void wait_copies(int pending, Site site) {
+    if (!left_out(site)) {
+        running_worker->land_copies(weakened(site) ? pending + 1 : pending);
     }
-    thread.copies.erase(thread.copies.begin(), next);
 }
 
 void broken_rule(Site site, const char* format, ...) {
@@ -920,6 +945,9 @@ Options& options() {
         defaults.abort = variable("SIMT_ABORT") == "1";
         defaults.trace = variable("SIMT_TRACE") == "1";
         defaults.lazy_streams = variable("SIMT_STREAMS") == "lazy";
+        if (const std::string place = variable("SIMT_LEAVE_OUT"); !place.empty()) {
+            defaults.leave_out = detail::parse_leave_out(place);
+        }
         return defaults;
     }();
     return instance;

@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <string>
 
 /// Runs a grid of CUDA threads on the CPU: each CUDA thread is a fiber, an OS thread runs whole blocks (or clusters of
 /// blocks), and a fiber runs until it waits at a barrier or a warp operation. Kernel files see this through
@@ -42,10 +43,19 @@ struct Options {
     unsigned seed = 1;             ///< SIMT_SEED: of the orders random and warps
     int os_threads = 0;            ///< SIMT_THREADS: 0 for all cores
     bool abort = false;            ///< SIMT_ABORT=1: abort() at a broken rule, in place, for a debugger or a core file
-    bool trace = false;            ///< SIMT_TRACE=1: one line per launch on stderr
+    bool trace = false;            ///< SIMT_TRACE=1: one line per launch on stderr, with the places where it waited
     /// SIMT_STREAMS=lazy: a stream's work runs when something waits for it, as late as a GPU might; a missing
     /// synchronisation shows. Otherwise it runs at once, inside the call, which is easier to step through.
     bool lazy_streams = false;
+    /// SIMT_LEAVE_OUT=kernels/sum.cu:41 does without the barrier, wait or commit of that line, as if somebody had
+    /// forgotten it. kernels/sum.cu:41+1 weakens it: a cp_async_wait leaves one group more under way, a cluster_sync
+    /// waits for its own block only. Line 0: nothing.
+    struct LeaveOut {
+        std::string file;  ///< as the compiler was given it, or the end of that path
+        int line = 0;
+        bool weaken = false;
+    };
+    LeaveOut leave_out{};
 };
 Options& options();
 
@@ -103,8 +113,8 @@ void* shared_of_rank(void* pointer, unsigned rank, Site site);
 /// cp.async: `copy` runs when the copy lands, which is at the wait or, in random order, any time before.
 using CopyFunction = void (*)(void* to, const void* from, bool wanted);
 void queue_copy(CopyFunction copy, void* to, const void* from, bool wanted);
-void commit_copies();
-void wait_copies(int pending);
+void commit_copies(Site site);
+void wait_copies(int pending, Site site);
 
 /// A broken rule: ends the launch with cudaErrorLaunchFailure and this message.
 [[noreturn]] void broken_rule(Site site, const char* format, ...) __attribute__((format(printf, 2, 3)));

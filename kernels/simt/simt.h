@@ -87,6 +87,15 @@ __device__ __forceinline__ void cluster_sync() {
     __trap();  // no clusters before sm_90
 #endif
 }
+/// The same where the compiler knows the cluster's number of blocks; one block needs no more than its own barrier.
+template <unsigned Blocks>
+__device__ __forceinline__ void cluster_sync() {
+    if constexpr (Blocks > 1) {
+        cluster_sync();
+    } else {
+        __syncthreads();
+    }
+}
 
 /// This block's number in its cluster, and how many blocks that has.
 __device__ __forceinline__ unsigned cluster_rank() {

@@ -406,12 +406,13 @@ __global__ void read_without_wait(float* out) {
 }
 
 template <auto Kernel>
-int orders_that_show_it(unsigned shared_bytes = 0) {
+int orders_that_show_it(unsigned shared_bytes = 0, unsigned cluster = 1) {
     int shown = 0;
     in_every_order([&] {
         DeviceArray<float> out(kThreads);
         EXPECT_EQ(
-            simt::launch<Kernel>({.grid = 1, .block = kThreads, .shared_bytes = shared_bytes}, nullptr, out.data()),
+            simt::launch<Kernel>({.grid = cluster, .block = kThreads, .shared_bytes = shared_bytes, .cluster = cluster},
+                                 nullptr, out.data()),
             cudaSuccess);
         shown += out.values() != std::vector<float>(kThreads, 1.0f) ? 1 : 0;
     });
@@ -422,6 +423,45 @@ TEST(SimtRaces, ShowInSomeOrder) {
     EXPECT_GT(orders_that_show_it<read_before_barrier>(), 0);
     EXPECT_GT(orders_that_show_it<read_lower_before_barrier>(), 0);
     EXPECT_GT(orders_that_show_it<read_without_wait>(4096), 0);
+}
+
+// Right, and wrong without any of its barriers, waits and commits.
+constexpr int kFirstLine = __LINE__;
+__global__ void copy_and_exchange(float* out) {
+    float* const copied = simt::dynamic_shared<float>();
+    float* const made = copied + kThreads;
+    out[threadIdx.x] = 1.0f;
+    made[threadIdx.x] = 0.5f;
+    simt::cluster_sync();
+    const float other = simt::map_shared(made, 1 - simt::cluster_rank())[255 - threadIdx.x];
+    if (threadIdx.x < 64) {
+        ptx::cp_async16(copied + threadIdx.x * 4, out + threadIdx.x * 4, true);
+    }
+    ptx::cp_async_commit();
+    ptx::cp_async_wait<0>();
+    __syncthreads();
+    const float sum = copied[255 - threadIdx.x] - 0.5f + other;
+    simt::cluster_sync();
+    out[threadIdx.x] = sum;
+}
+
+TEST(SimtRaces, AreMadeByLeavingALineOut) {
+    const simt::Options before = simt::options();
+    const auto orders = [](int line, bool weaken) {
+        simt::options().leave_out = {"kernels/test_simt.cpp", kFirstLine + line, weaken};
+        return orders_that_show_it<copy_and_exchange>(4096, 2);
+    };
+    EXPECT_EQ(orders(2, false), 0) << "a line without a barrier";
+    for (const int line : {6, 11, 12, 13}) {
+        EXPECT_GT(orders(line, false), 0) << "line " << line;
+    }
+    for (const int line : {6, 12}) {
+        EXPECT_GT(orders(line, true), 0) << "line " << line;
+    }
+    EXPECT_EQ(orders(13, true), 0) << "a block's barrier has no weaker form";
+    simt::options().leave_out = {"other/test_simt.cpp", kFirstLine + 13, false};
+    EXPECT_EQ(orders_that_show_it<copy_and_exchange>(4096, 2), 0);
+    simt::options() = before;
 }
 #endif
 

@@ -1,6 +1,7 @@
 #include <csignal>
 #include <nlohmann/json.hpp>
 
+#include "engine/cuda_device.h"
 #include "tests/tools/program_case.h"
 
 // The program as a whole: its help, exit statuses, messages and streams. test_program_run.cpp takes it through a run.
@@ -14,7 +15,7 @@ TEST(Program, HelpsWithoutAndWithACommand) {
     const ProgramResult bare = cutis_program({});
     EXPECT_TRUE(succeeded(bare));
     EXPECT_EQ(bare.out, cutis_program({"--help"}).out);
-    for (const char* command : {"prepare", "train", "evaluate", "predict", "report", "summary", "info"}) {
+    for (const char* command : {"prepare", "train", "evaluate", "predict", "report", "summary", "profile", "info"}) {
         EXPECT_TRUE(holds(bare.out, std::string("\n  ") + command + " "));
         const ProgramResult help = cutis_program({command, "--help"});
         EXPECT_TRUE(succeeded(help));
@@ -86,8 +87,10 @@ TEST(Program, FailureEndsWithOneAndOneLine) {
     EXPECT_TRUE(failed_with(1, cutis_program({"train", "--data", none, "--out", out}), none));
     EXPECT_TRUE(failed_with(1, cutis_program({"train", "--data", (folder / "no.cutis").string(), "--out", out}),
                             "no.cutis", "prepare"));
-    EXPECT_TRUE(
-        failed_with(1, cutis_program({"train", "--data", none, "--out", out, "--device", "cuda"}), "--device cuda"));
+    if (cuda_device_count() == 0) {
+        EXPECT_TRUE(failed_with(1, cutis_program({"train", "--data", none, "--out", out, "--device", "cuda"}),
+                                "--device cuda"));
+    }
     EXPECT_TRUE(failed_with(1, cutis_program({"train", "--data", none, "--out", out, "--config", none}), none));
     EXPECT_TRUE(failed_with(1, cutis_program({"train", "--resume", "--out", none}), none));
     EXPECT_TRUE(failed_with(1, cutis_program({"evaluate", "--run", none, "--data", none}), none));
@@ -121,7 +124,17 @@ TEST(Program, InfoNamesBuildAndDevices) {
     EXPECT_TRUE(succeeded(result));
     const nlohmann::json info = nlohmann::json::parse(result.out);
     EXPECT_EQ(info.at("devices").at(0).at("name"), "cpu");
-    EXPECT_EQ(info.at("cuda"), "off");
+    EXPECT_EQ(info.at("cuda"), cuda_mode());
+    const auto gpus = static_cast<std::size_t>(cuda_device_count());
+    ASSERT_EQ(info.at("devices").size(), 1 + gpus);
+    if (gpus > 0) {
+        const nlohmann::json& gpu = info.at("devices").at(1);
+        EXPECT_EQ(gpu.at("name"), "cuda:0");
+        EXPECT_FALSE(gpu.at("processor").get<std::string>().empty());
+        EXPECT_GT(gpu.at("multiprocessors").get<int>(), 0);
+        EXPECT_GT(gpu.at("memory_bytes").get<double>(), 0);
+        EXPECT_TRUE(holds(text.out, "cuda:0: " + gpu.at("processor").get<std::string>())) << text.out;
+    }
     EXPECT_GE(info.at("threads").get<int>(), 1);
     for (const char* library : {"oneDNN", "fmt", "nlohmann_json", "CLI11", "zlib"}) {
         EXPECT_FALSE(info.at("libraries").at(library).get<std::string>().empty());

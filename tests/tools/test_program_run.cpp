@@ -2,6 +2,7 @@
 #include <nlohmann/json.hpp>
 
 #include "engine/csv.h"
+#include "engine/cuda_device.h"
 #include "tests/tools/program_case.h"
 #include "tools/run_directory.h"
 
@@ -271,6 +272,66 @@ TEST(ProgramRun, PredictsCropsOfImagesOfAnySize) {
     EXPECT_TRUE(failed_with(1, predict({"--images", (p.home / "none.png").string()}), "none.png"));
     EXPECT_TRUE(failed_with(1, predict({"--images", small, "--skip-bad"}), "none of the 1 images"));
 }
+
+#ifdef CUTIS_WITH_CUDA
+// The numbers of a CSV behind its first columns, which must be equal.
+std::vector<double> figures(const fs::path& path, std::size_t text_columns, std::string* texts) {
+    const CsvTable table = read_csv(path);
+    std::vector<double> all;
+    for (std::size_t row = 0; row < table.rows(); ++row) {
+        for (std::size_t c = 0; c < table.header().size(); ++c) {
+            if (c < text_columns) {
+                *texts += std::string(table.field(row, c)) + ";";
+            } else {
+                all.push_back(std::stod(std::string(table.field(row, c))));
+            }
+        }
+    }
+    return all;
+}
+
+TEST(ProgramRun, TheGpuJudgesAndPredictsAsTheCpuDoes) {
+    if (cuda_device_count() == 0) {
+        GTEST_SKIP() << "no GPU";
+    }
+    const ProgramRun p;
+    ASSERT_TRUE(succeeded(p.train({"--epochs", "25", "--lr", "0.005", "--augment", "none", "--device", "cpu"})));
+    const auto compare = [](const fs::path& a, const fs::path& b, std::size_t text_columns, double tolerance) {
+        std::string texts_a, texts_b;
+        const std::vector<double> on_cpu = figures(a, text_columns, &texts_a);
+        const std::vector<double> on_gpu = figures(b, text_columns, &texts_b);
+        ASSERT_EQ(on_cpu.size(), on_gpu.size());
+        ASSERT_GT(on_cpu.size(), 3u);
+        EXPECT_EQ(texts_a, texts_b);
+        // Images get different answers: else equal ones would mean little.
+        double low = on_cpu.front(), high = low;
+        for (std::size_t i = 0; i < on_cpu.size(); i += 3) {
+            low = std::min(low, on_cpu[i]);
+            high = std::max(high, on_cpu[i]);
+        }
+        EXPECT_GT(high - low, 20 * tolerance);
+        EXPECT_NE(on_cpu, on_gpu) << "sums in another order round differently: was the GPU used?";
+        for (std::size_t i = 0; i < on_cpu.size(); ++i) {
+            EXPECT_NEAR(on_cpu[i], on_gpu[i], tolerance) << i;
+        }
+    };
+    ASSERT_TRUE(succeeded(p.evaluate({"--device", "cpu"})));
+    fs::rename(p.run / "predictions_test.csv", p.home / "cpu.csv");
+    const nlohmann::json on_cpu = json_of(p.run / "evaluation_test.json");
+    ASSERT_TRUE(succeeded(p.evaluate({"--device", "cuda"})));
+    compare(p.home / "cpu.csv", p.run / "predictions_test.csv", 3, 2e-6);
+    const nlohmann::json on_gpu = json_of(p.run / "evaluation_test.json");
+    EXPECT_EQ(on_cpu.at("confusion_matrix"), on_gpu.at("confusion_matrix"));
+    EXPECT_NEAR(on_cpu.at("nll").get<double>(), on_gpu.at("nll").get<double>(), 1e-5);
+
+    for (const char* device : {"cpu", "cuda"}) {
+        ASSERT_TRUE(succeeded(cutis_program({"predict", "--run", p.run.string(), "--images", p.images.string(), "--out",
+                                             (p.home / (std::string(device) + ".csv")).string(), "--logits",
+                                             "--batch-size", "7", "--device", device})));
+    }
+    compare(p.home / "cpu.csv", p.home / "cuda.csv", 1, 1e-5);
+}
+#endif
 
 TEST(ProgramRun, SaysWhichWeightsCannotPredict) {
     const TempDir folder;
