@@ -20,6 +20,10 @@
 // w, dw and the parts of dw are small beside them. FLOPs: 2 rows c k for each product; a normalised or differentiated
 // value costs two to four more, once per tile of columns. With c and k from 16 to 960 every product here is bound by
 // memory, so that the own path's gain is the quotient of the last column, if its products keep up with the memory.
+//
+// Issued beyond that on the own path, and served by caches: a factor once for each tile of the other side, and the
+// figures of on_load by every thread at every depth tile, which in bf16 are as many bytes as the values that they are
+// applied to (4 bytes of scale and of shift, 32 threads to a column, for 128 rows of 2 bytes).
 
 namespace cutis::cuda {
 namespace {

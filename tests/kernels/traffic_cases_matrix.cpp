@@ -267,7 +267,7 @@ std::vector<TrafficCase> matrix_traffic() {
     // So many rows that their tiles' partials are joined in two stages.
     constexpr std::int64_t kRows = 513 * 128;
     cases.push_back({"pointwise_forward", "fp32 two stages of statistics",
-                     cuda::pointwise_forward_traffic<float>(false, statistics, kRows, 2, 3, kPrecision),
+                     cuda::pointwise_forward_traffic<float>(false, true, kRows, 2, 3, kPrecision),
                      [](DeviceMemory& m) {
                          const BatchStatistics out{m.zeros<float>(3), m.zeros<float>(3)};
                          cuda::pointwise_forward<float>(m.zeros<float>(kRows * 3), m.zeros<float>(kRows * 2),
