@@ -11,7 +11,7 @@ namespace cutis {
 struct Ceilings {
     double bytes_per_second = 0;  ///< of a copy, counting what is read and what is written
     double flops_per_second = 0;  ///< of a matrix product, two per multiply-add
-    std::int64_t copied = 0;      ///< bytes of one side of the copy
+    std::int64_t copied = 0;      ///< bytes of one side of what was copied
     std::int64_t product = 0;     ///< m, n and k of the product
 };
 

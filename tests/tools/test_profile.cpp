@@ -8,6 +8,7 @@
 #include "engine/cuda_device.h"
 #include "models/model.h"
 #include "tests/tools/program_case.h"
+#include "tools/trainer.h"
 
 namespace cutis::testing {
 namespace {
@@ -149,6 +150,14 @@ TEST(Profile, TheTraceIsNestedOnATrackForEachPhase) {
         }
     }
     EXPECT_EQ(seen, 2);
+    std::map<int, int> counts;
+    for (const nlohmann::json& event : trace.at("traceEvents")) {
+        counts[event.at("tid").get<int>()] += event.at("ph") == "X";
+    }
+    EXPECT_EQ(counts.at(tracks.at("step")), 2);
+    EXPECT_EQ(counts.at(tracks.at("forward")), 2 * 4);
+    EXPECT_EQ(counts.at(tracks.at("backward")), 2 * 3);
+    EXPECT_EQ(counts.at(tracks.at("optimizer")), 2);
 }
 
 ProfileOptions tiny(Device device, bool fused = true) {
@@ -253,6 +262,43 @@ TEST(Profile, ReadsAGpusEvents) {
               profile.rows.end());
 }
 #endif
+
+// What Nsight Systems shows of `cutis train`.
+TEST(Profile, TheTrainingLoopHasRanges) {
+    const Pictures pictures(18);
+    ASSERT_TRUE(succeeded(pictures.prepare()));
+    std::vector<std::string> devices{"cpu"};
+    if (cuda_device_count() > 0) {
+        devices.push_back("cuda");
+    }
+    for (const std::string& device : devices) {
+        TrainConfig config;
+        config.data = pictures.data.string();
+        config.out = (pictures.home / device).string();
+        config.device = device;
+        config.width = 0.1f;
+        config.batch_size = 4;
+        config.steps = 3;
+        Profiler host({});  // a GPU's graphs are launched, and seen, from here
+        EXPECT_EQ(train(config, false), TrainEnd::finished);
+        std::map<std::string, std::map<std::string, int>> counts;  // by parent and name
+        const std::vector<ProfiledRange> ranges = host.take();
+        for (const ProfiledRange& range : ranges) {
+            const std::string parent = range.parent < 0 ? "" : ranges[static_cast<std::size_t>(range.parent)].name;
+            ++counts[parent][range.name];
+        }
+        EXPECT_EQ(counts[""]["data wait"], 3) << device;
+        EXPECT_EQ(counts[""]["step"], 3) << device;
+        EXPECT_GE(counts[""]["evaluation"], 1) << device;
+        EXPECT_GE(counts[""]["checkpoint"], 1) << device;
+        EXPECT_EQ(counts["step"]["copy in"], device == "cuda" ? 3 : 0);
+        EXPECT_GE(counts["step"]["forward"], 1) << device;
+        EXPECT_EQ(counts["step"]["forward"], counts["step"]["loss"]) << device;
+        EXPECT_EQ(counts["step"]["forward"], counts["step"]["backward"]) << device;
+        EXPECT_EQ(counts["step"]["forward"], counts["step"]["optimizer"]) << device;
+        EXPECT_GE(counts["forward"]["convolution chain"], 18) << device;
+    }
+}
 
 std::vector<std::string> tiny_profile(std::vector<std::string> further) {
     std::vector<std::string> arguments{
