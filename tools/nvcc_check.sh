@@ -1,47 +1,69 @@
 #!/usr/bin/env bash
-# Compiles every CUDA kernel with nvcc for each GPU architecture, prints registers, shared memory and constant memory per
-# kernel, and fails at a warning or at a single byte of spilled registers or of stack. Needs the CUDA toolkit, no GPU.
+# Compiles every CUDA kernel with nvcc for each GPU architecture and prints registers, shared memory, spilled registers and stack
+# per kernel. Fails at a warning, at a spilled byte, and where host code that is there for CUDA alone does not compile. Needs the
+# CUDA toolkit (12.4 or newer), no GPU.
 #
-#   tools/nvcc_check.sh [file.cu ..]      all of kernels/ unless named
+#   tools/nvcc_check.sh [file.cu ..]      all of kernels/, and the host code, unless named
+#
+# NVCC names the compiler, ARCHITECTURES the architectures ("80 90"), JOBS how many files at a time.
 set -euo pipefail
+unset CDPATH
 cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.."
 
+die() {
+  printf '%s\n' "nvcc_check.sh: $*" >&2
+  exit 1
+}
+
 nvcc=${NVCC:-$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)}
-[ -x "$nvcc" ] || { echo "tools/nvcc_check.sh: no nvcc; install the CUDA toolkit (12.4 or newer) or set NVCC" >&2; exit 1; }
+[ -x "$nvcc" ] || die "no nvcc; install the CUDA toolkit (12.4 or newer) or set NVCC"
 architectures=${ARCHITECTURES:-80 90}
 out=build/nvcc_check
 mkdir -p "$out"
-[ $# -gt 0 ] || set -- kernels/*.cu
 
-options=(-std=c++20 -I. --expt-relaxed-constexpr -Xptxas -v -Xptxas -warn-spills -Werror all-warnings -Xcompiler -Wall,-Wextra)
+files=("$@")
+if [ $# -eq 0 ]; then
+  # Host code that a build without CUDA does not see, or sees less of.
+  mapfile -t host < <(grep -lE 'CUTIS_WITH_CUDA|"kernels/launch\.h"' kernels/*.cpp engine/*.cpp layers/*.cpp models/*.cpp tools/*.cpp)
+  files=(kernels/*.cu "${host[@]}")
+fi
+
+options=(-std=c++20 -I. -DCUTIS_WITH_CUDA --expt-relaxed-constexpr -Xptxas -v -Xptxas -warn-spills -Werror all-warnings
+  -Xcompiler "-Wall,-Wextra")
 for architecture in $architectures; do
   options+=(-gencode "arch=compute_$architecture,code=sm_$architecture")
 done
 
+log_of() { printf '%s\n' "$out/${1//\//_}.log"; }
+
 compile() {
-  local file=$1 log=$out/$(basename "$1").log
-  "$nvcc" "${options[@]}" -c "$file" -o "$out/$(basename "$file").o" >"$log" 2>&1 || { cat "$log" >&2; echo "nvcc failed: $file" >&2; return 1; }
+  local file=$1 log
+  log=$(log_of "$file")
+  "$nvcc" "${options[@]}" -c "$file" -o "${log%.log}.o" >"$log" 2>&1 && return
+  cat "$log" >&2
+  echo "nvcc failed: $file" >&2
+  return 1
 }
-export -f compile
-export nvcc out
+
 failed=0
 running=0
-for file in "$@"; do
-  compile "$file" &
-  running=$((running + 1))
+for file in "${files[@]}"; do
   if [ "$running" -ge "${JOBS:-$(nproc)}" ]; then
     wait -n || failed=1
     running=$((running - 1))
   fi
+  compile "$file" &
+  running=$((running + 1))
 done
 while [ "$running" -gt 0 ]; do
   wait -n || failed=1
   running=$((running - 1))
 done
-[ "$failed" -eq 0 ] || exit 1
+[ "$failed" -eq 0 ] || die "does not compile without a warning; the messages are above"
 
-for file in "$@"; do
-  c++filt <"$out/$(basename "$file").log" | awk -v file="$(basename "$file")" '
+for file in "${files[@]}"; do
+  [[ $file == *.cu ]] || continue
+  c++filt <"$(log_of "$file")" | awk -v file="$(basename -- "$file")" '
     # "_ZN..": ptxas writes mangled names in quotes; c++filt has made them readable.
     /Compiling entry function/ {
       name = $0; sub(/.*entry function ./, "", name); arch = name
@@ -55,12 +77,11 @@ for file in "$@"; do
       if (match($0, /[0-9]+ bytes smem/)) shared = substr($0, RSTART, RLENGTH) + 0
       match($0, /Used [0-9]+ registers/); registers = substr($0, RSTART + 5, RLENGTH) + 0
       printf "%-34s %-6s %4d registers %6d B shared %3d B spilled %3d B stack  %s\n", file, arch, registers, shared, spill, stack, name
-    }'
+      ++kernels
+    }
+    END { exit !kernels }' || die "$file: no kernel in what nvcc reported"
 done | sort -u >"$out/kernels.txt"
 cat "$out/kernels.txt"
 bad=$(awk '{ for (i = 2; i <= NF; ++i) if ($i == "spilled" && $(i - 2) > 0) print }' "$out/kernels.txt")
-if [ -n "$bad" ]; then
-  printf 'spilled registers:\n%s\n' "$bad" >&2
-  exit 1
-fi
+[ -z "$bad" ] || die "spilled registers:"$'\n'"$bad"
 echo "$(wc -l <"$out/kernels.txt") kernels for sm_${architectures// / and sm_}, no warning, nothing spilled"

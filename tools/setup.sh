@@ -19,6 +19,11 @@ build_packages=(g++ cmake ninja-build libfmt-dev nlohmann-json3-dev libcli11-dev
   ocl-icd-opencl-dev)  # oneDNN 2.x's CMake package asks for OpenCL, without naming it among its dependencies
 # shellcheck disable=SC2034
 test_packages=(libgtest-dev libbenchmark-dev)
+# What runs CUDA kernels in a simt build: every case of tests/kernels, elsewhere those named after a GPU; and their programs.
+# shellcheck disable=SC2034
+gpu_tests='^kernels\.|Cuda|Gpu|^house\.install$'
+# shellcheck disable=SC2034
+gpu_targets=(cutis kernels_tests engine_tests tools_tests)
 no_onednn_mark=$root/build/.no-onednn  # there once a distribution was found to have no package of oneDNN
 
 is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }

@@ -1,6 +1,9 @@
 # Installs the build, moves what was installed elsewhere, and there builds and runs a program of another project.
 #
-#   cmake -DBUILD=<build tree> -DSOURCE=<project> -DSCRATCH=<folder> -DGENERATOR=.. -DCXX=.. -DFLAGS=.. -DBUILD_TYPE=.. -P install.cmake
+# From a build with CUDA=simt also one with a CUDA kernel, against cutis::simt.
+#
+#   cmake -DBUILD=<build tree> -DSOURCE=<project> -DSCRATCH=<folder> -DCUDA=<nvcc, simt or off>
+#         -DGENERATOR=.. -DCXX=.. -DFLAGS=.. -DBUILD_TYPE=.. -P install.cmake
 cmake_minimum_required(VERSION 3.22)
 
 function(run)
@@ -29,11 +32,17 @@ foreach(file ${package_files})
   endforeach()
 endforeach()
 
-run(${CMAKE_COMMAND} -S ${SOURCE}/tests/house/outside -B ${SCRATCH}/outside -G ${GENERATOR}
-  -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CXX_COMPILER=${CXX} "-DCMAKE_CXX_FLAGS=${FLAGS}" -DCMAKE_BUILD_TYPE=${BUILD_TYPE})
-run(${CMAKE_COMMAND} --build ${SCRATCH}/outside)
-run(${SCRATCH}/outside/outside)
-message(STATUS "outside program: ${output}")
+set(programs outside)
+if(CUDA STREQUAL "simt")
+  list(APPEND programs outside_simt)
+endif()
+foreach(program ${programs})
+  run(${CMAKE_COMMAND} -S ${SOURCE}/tests/house/${program} -B ${SCRATCH}/${program} -G ${GENERATOR}
+    -DCMAKE_PREFIX_PATH=${prefix} -DCMAKE_CXX_COMPILER=${CXX} "-DCMAKE_CXX_FLAGS=${FLAGS}" -DCMAKE_BUILD_TYPE=${BUILD_TYPE})
+  run(${CMAKE_COMMAND} --build ${SCRATCH}/${program})
+  run(${SCRATCH}/${program}/${program})
+  message(STATUS "program ${program}: ${output}")
+endforeach()
 run(${prefix}/bin/cutis info)
 message(STATUS "installed program: ${output}")
 file(REMOVE_RECURSE ${SCRATCH})
