@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles every CUDA kernel with nvcc for each GPU architecture and prints registers, shared memory, spilled registers and stack
-# per kernel. Fails at a warning, at a spilled byte, and where host code that is there for CUDA alone does not compile. Needs the
-# CUDA toolkit (12.4 or newer), no GPU.
+# per kernel. Fails at a warning, at a spilled byte, and where the host code beside the kernels does not compile against CUDA's
+# headers. Needs the CUDA toolkit (12.4 or newer), no GPU.
 #
 #   tools/nvcc_check.sh [file.cu ..]      all of kernels/, and the host code, unless named
 #
@@ -28,20 +28,24 @@ if [ $# -eq 0 ]; then
   files=(kernels/*.cu "${host[@]}")
 fi
 
-options=(-std=c++20 -I. -DCUTIS_WITH_CUDA --expt-relaxed-constexpr -Xptxas -v -Xptxas -warn-spills -Werror all-warnings
-  -Xcompiler "-Wall,-Wextra")
+options=(-std=c++20 -I. -DCUTIS_WITH_CUDA)
+cuda_options=(--expt-relaxed-constexpr -Xptxas -v -Xptxas -warn-spills -Werror all-warnings -Xcompiler "-Wall,-Wextra")
 for architecture in $architectures; do
-  options+=(-gencode "arch=compute_$architecture,code=sm_$architecture")
+  cuda_options+=(-gencode "arch=compute_$architecture,code=sm_$architecture")
 done
+headers=$(dirname -- "$(realpath -- "$nvcc")")/../include
+[ -e "$headers/cuda_runtime.h" ] || die "no cuda_runtime.h in $headers"
+host_options=(-isystem "$headers" -Wall -Wextra -Wshadow -Wno-restrict -Werror -fsyntax-only)
 
 log_of() { printf '%s\n' "$out/${1//\//_}.log"; }
 
 compile() {
-  local file=$1 log
+  local file=$1 log command=("${CXX:-g++}" "${host_options[@]}")
   log=$(log_of "$file")
-  "$nvcc" "${options[@]}" -c "$file" -o "${log%.log}.o" >"$log" 2>&1 && return
+  [[ $file != *.cu ]] || command=("$nvcc" "${cuda_options[@]}" -o "${log%.log}.o")
+  "${command[@]}" "${options[@]}" -c "$file" >"$log" 2>&1 && return
   cat "$log" >&2
-  echo "nvcc failed: $file" >&2
+  echo "failed: $file" >&2
   return 1
 }
 
