@@ -70,8 +70,8 @@ class FiberPool {
     std::vector<Fiber*> free_;
     Fiber host_;
     Fiber* running_ = &host_;
-    const void* host_stack_ = nullptr;
-    std::size_t host_stack_bytes_ = 0;
+    [[maybe_unused]] const void* host_stack_ = nullptr;  // for the address sanitizer
+    [[maybe_unused]] std::size_t host_stack_bytes_ = 0;
 };
 
 // The thread sanitizer's view: what a CUDA thread did before a release is seen by whoever acquires the same token.

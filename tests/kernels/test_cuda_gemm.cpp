@@ -114,9 +114,8 @@ TEST(CudaGemm, IsExactInEveryLayoutTypeAndPrecision) {
              {1, 1, 1}, {3, 2, 5}, {16, 24, 40}, {135, 20, 7}, {8, 67, 33}, {130, 72, 168}, {33, 136, 64}}) {
         for (const bool transpose_a : kBoth) {
             for (const bool transpose_b : kBoth) {
-                in_every_form([&]<class T, class C>(auto&& multiply) {
-                    expect_exact<T, C>({transpose_a, transpose_b, m, n, k}, multiply);
-                });
+                const Product product{transpose_a, transpose_b, m, n, k};
+                in_every_form([&]<class T, class C>(auto&& multiply) { expect_exact<T, C>(product, multiply); });
             }
         }
     }
