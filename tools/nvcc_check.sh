@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Compiles every CUDA kernel with nvcc for each GPU architecture and prints registers, shared memory, spilled registers and stack
-# per kernel. Fails at a warning, at a spilled byte, and where the host code beside the kernels does not compile against CUDA's
-# headers. Needs the CUDA toolkit (12.4 or newer), no GPU.
+# per kernel. Fails at a warning, at a byte that is spilled or on the stack, and where the host code beside the kernels does not
+# compile against CUDA's headers. Needs the CUDA toolkit (12.4 or newer), no GPU.
 #
 #   tools/nvcc_check.sh [file.cu ..]      all of kernels/, and the host code, unless named
 #
@@ -86,6 +86,6 @@ for file in "${files[@]}"; do
     END { exit !kernels }' || die "$file: no kernel in what nvcc reported"
 done | sort -u >"$out/kernels.txt"
 cat "$out/kernels.txt"
-bad=$(awk '{ for (i = 2; i <= NF; ++i) if ($i == "spilled" && $(i - 2) > 0) print }' "$out/kernels.txt")
-[ -z "$bad" ] || die "spilled registers:"$'\n'"$bad"
+bad=$(awk '{ for (i = 3; i <= NF; ++i) if (($i == "spilled" || $i == "stack") && $(i - 2) > 0) { print; next } }' "$out/kernels.txt")
+[ -z "$bad" ] || die "registers spilled, or arrays that are not in registers:"$'\n'"$bad"
 echo "$(wc -l <"$out/kernels.txt") kernels for sm_${architectures// / and sm_}, no warning, nothing spilled"
