@@ -97,6 +97,8 @@ void FiberPool::prepare(Fiber* fiber) {
 }
 
 void FiberPool::reserve(std::size_t count) {
+    free_.erase(free_.begin(), free_.begin() + static_cast<std::ptrdiff_t>(first_free_));
+    first_free_ = 0;
     while (free_.size() < count) {
         auto fiber = std::make_unique<Fiber>();
         char* const memory = static_cast<char*>(mmap(nullptr, kStackBytes + kGuardBytes, PROT_READ | PROT_WRITE,
@@ -117,11 +119,16 @@ void FiberPool::reserve(std::size_t count) {
         free_.push_back(fiber.get());
         all_.push_back(std::move(fiber));
     }
-    free_.reserve(all_.size() + 1);
+    free_.reserve(2 * all_.size() + 1);
 }
 
 Fiber* FiberPool::take() {
-    reserve(1);
+    if (first_free_ == free_.size()) {
+        reserve(1);
+    }
+    if (SIMT_TSAN) {
+        return free_[first_free_++];  // the one that has rested longest
+    }
     Fiber* const fiber = free_.back();
     free_.pop_back();
     return fiber;
@@ -129,6 +136,7 @@ Fiber* FiberPool::take() {
 
 void FiberPool::reset() {
     free_.clear();
+    first_free_ = 0;
 #if SIMT_TSAN
     // The sanitizer is told that the host has seen everything the abandoned fibers did.
     char token = 0;

@@ -47,7 +47,9 @@ class FiberPool {
     FiberPool(const FiberPool&) = delete;
     FiberPool& operator=(const FiberPool&) = delete;
 
-    /// A fiber that stands at its entry or, given back from there, inside it.
+    /// A fiber that stands at its entry or, given back from there, inside it: the last one given back, whose stack is
+    /// in the cache. For the thread sanitizer a fiber is a thread, and two CUDA threads on one fiber never race: there
+    /// it is the one given back first.
     Fiber* take();
     void give_back(Fiber* fiber) { free_.push_back(fiber); }
     /// Makes at least `count` fibers ready to take, so that `take` allocates nothing.
@@ -68,6 +70,7 @@ class FiberPool {
     Entry entry_;
     std::vector<std::unique_ptr<Fiber>> all_;
     std::vector<Fiber*> free_;
+    std::size_t first_free_ = 0;  ///< in free_; those before it have been taken
     Fiber host_;
     Fiber* running_ = &host_;
     [[maybe_unused]] const void* host_stack_ = nullptr;  // for the address sanitizer

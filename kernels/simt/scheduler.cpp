@@ -471,7 +471,8 @@ void Worker::set_up(unsigned cluster) {
     }
     if (SIMT_TSAN) {
         // Nothing may be allocated inside a fiber: the sanitizer would take it for the CUDA thread's own doing.
-        fibers_.reserve(count());
+        // One more than threads, so that a thread and the same one of the next block are different fibers.
+        fibers_.reserve(count() + 1);
         ready_.reserve(64 * 1024);
         for (unsigned i = 0; i < count(); ++i) {
             threads_[i].copies.reserve(256);
@@ -513,7 +514,6 @@ void Worker::run_clusters(Launch& launch) {
             release(&launch.token);
             fibers_.switch_to(fibers_.take());
             current = nullptr;
-            acquire(&end_token_);
             if (error_) {
                 fibers_.reset();
                 std::rethrow_exception(std::exchange(error_, nullptr));
@@ -526,6 +526,7 @@ void Worker::run_clusters(Launch& launch) {
             }
         }
     }
+    acquire(&end_token_);  // not block by block: what one block does is in no order with another's
     running_worker = outer;
 }
 

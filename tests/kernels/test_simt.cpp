@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <cstdlib>
 #include <numeric>
 #include <string>
 
@@ -462,6 +463,50 @@ TEST(SimtRaces, AreMadeByLeavingALineOut) {
     simt::options().leave_out = {"other/test_simt.cpp", kFirstLine + 13, false};
     EXPECT_EQ(orders_that_show_it<copy_and_exchange>(4096, 2), 0);
     simt::options() = before;
+}
+#endif
+
+// What the thread sanitizer must see, in the order forward and whatever the values are: each program races, and the
+// sanitizer ends the process that runs it.
+#if defined(__SANITIZE_THREAD__)
+__global__ void threads_that_never_wait(float* out) {
+    if (threadIdx.x == 5 || threadIdx.x == 7) {
+        out[0] = 1.0f;
+    }
+}
+__global__ void same_thread_of_every_block(float* out) {
+    if (threadIdx.x == 0) {
+        out[0] = 1.0f;
+    }
+}
+__global__ void missing_barrier(float* out) {
+    SIMT_SHARED(float, tile, [kThreads]);
+    tile[threadIdx.x] = 1.0f;
+    out[threadIdx.x] = tile[threadIdx.x ^ 2];
+}
+__global__ void missing_second_barrier(float* out) {
+    SIMT_SHARED(float, tile, [kThreads]);
+    tile[threadIdx.x] = 1.0f;
+    __syncthreads();
+    const float other = tile[threadIdx.x ^ 2];
+    tile[threadIdx.x] = other;
+    out[threadIdx.x] = other;
+}
+
+template <auto Kernel>
+void end_after(unsigned blocks) {
+    DeviceArray<float> out(kThreads);
+    simt::launch<Kernel>({.grid = blocks, .block = kThreads}, nullptr, out.data());
+    std::exit(0);
+}
+
+TEST(SimtRaces, AreReported) {
+    ::testing::GTEST_FLAG(death_test_style) = "threadsafe";
+    const auto reported = ::testing::ExitedWithCode(66);
+    EXPECT_EXIT(end_after<threads_that_never_wait>(1), reported, "data race");
+    EXPECT_EXIT(end_after<same_thread_of_every_block>(2), reported, "data race");
+    EXPECT_EXIT(end_after<missing_barrier>(1), reported, "data race");
+    EXPECT_EXIT(end_after<missing_second_barrier>(1), reported, "data race");
 }
 #endif
 
