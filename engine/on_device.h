@@ -4,11 +4,15 @@
 #include "engine/dtype.h"
 #include "kernels/augment.h"
 #include "kernels/batchnorm.h"
+#include "kernels/concat.h"
 #include "kernels/conv.h"
 #include "kernels/depthwise.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
+#include "kernels/gather.h"
 #include "kernels/linear.h"
+#include "kernels/lrn.h"
+#include "kernels/lstm.h"
 #include "kernels/pointwise.h"
 #include "kernels/pool.h"
 #include "kernels/precision.h"
@@ -86,6 +90,13 @@ CUTIS_ON_DEVICE(max_pool_forward)
 CUTIS_ON_DEVICE(max_pool_backward)
 CUTIS_ON_DEVICE(average_pool_forward)
 CUTIS_ON_DEVICE(average_pool_backward)
+CUTIS_ON_DEVICE(adaptive_average_pool_forward)
+CUTIS_ON_DEVICE(adaptive_average_pool_backward)
+CUTIS_ON_DEVICE(local_response_norm_forward)
+CUTIS_ON_DEVICE(local_response_norm_backward)
+CUTIS_ON_DEVICE(concat_channels)
+CUTIS_ON_DEVICE(split_channels)
+CUTIS_ON_DEVICE(gather_rows)
 CUTIS_ON_DEVICE(softmax)
 CUTIS_ON_DEVICE(softmax_cross_entropy_forward)
 CUTIS_ON_DEVICE(softmax_cross_entropy_backward)
@@ -97,6 +108,8 @@ CUTIS_ON_DEVICE(conv_forward, matrix_precision() CUTIS_COMMA)
 CUTIS_ON_DEVICE(conv_backward, matrix_precision() CUTIS_COMMA)
 CUTIS_ON_DEVICE(linear_forward, matrix_precision() CUTIS_COMMA)
 CUTIS_ON_DEVICE(linear_backward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(lstm_forward, cuda::LstmOptions{matrix_precision()} CUTIS_COMMA)
+CUTIS_ON_DEVICE(lstm_backward, cuda::LstmOptions{matrix_precision()} CUTIS_COMMA)
 
 /// Whether batchnorm_forward, which reads y once for statistics and output, takes these sizes: on a GPU, where a slice
 /// of channels fits on chip.

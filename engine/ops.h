@@ -2,9 +2,12 @@
 
 #include <cstdint>
 #include <optional>
+#include <span>
+#include <vector>
 
 #include "engine/autograd.h"
 #include "kernels/activation.h"
+#include "kernels/lrn.h"
 #include "kernels/step_state.h"
 
 /// Differentiable operations. Images and activations are n x h x w x c (NHWC), fp32. Each validates its shapes once
@@ -45,6 +48,48 @@ Variable add(const Variable& a, const Variable& b);
 Variable reshape(const Variable& x, const Shape& shape);
 /// Mean over h and w. x: n h w c; y: n c.
 Variable global_average_pool(const Variable& x);
+
+/// Square windows of `window` pixels, `stride` apart (0: window). With `ceil` a last window may reach beyond the
+/// padding, as long as it begins before it (torch's ceil_mode).
+struct PoolOptions {
+    int window = 2, stride = 0, padding = 0;
+    bool ceil = false;
+};
+/// The largest value of each window; padding never wins. x: n h w c; y: n p q c.
+Variable max_pool(const Variable& x, const PoolOptions& options);
+/// The mean of each window; padding counts as zeros. x: n h w c; y: n p q c.
+Variable average_pool(const Variable& x, const PoolOptions& options);
+/// Means of p x q windows of nearly one size (torch.nn.AdaptiveAvgPool2d). x: n h w c; y: n p q c.
+Variable adaptive_average_pool(const Variable& x, int p, int q);
+
+/// Local response normalisation over the last dimension (kernels/lrn.h).
+Variable local_response_norm(const Variable& x, const LocalResponseNorm& norm);
+
+/// Tensors side by side in the last dimension; all others are equal.
+Variable concat_channels(std::span<const Variable> parts);
+
+/// For each row of a result the row of its source, or none; no row is taken twice. Both ways on one device.
+struct RowMap {
+    /// @param index_of_rows   of each row of the result: a row of the source, or -1 for zeros
+    RowMap(const std::vector<std::int32_t>& index_of_rows, std::int64_t rows_of_source, Device device);
+    Tensor index, inverse;  ///< i32
+};
+/// The rows (last dimension) of x in another order, as a tensor of `shape`.
+Variable gather_rows(const Variable& x, const RowMap& map, const Shape& shape);
+/// The rows of all parts, one part after the other: rows x c.
+Variable concat_rows(std::span<const Variable> parts);
+
+/// One layer and direction of an LSTM as PyTorch has it (kernels/lstm.h). w_ih: 4h c, w_hh: 4h h, biases: 4h or empty,
+/// rows in the order i, f, g, o.
+struct LstmParameters {
+    Variable w_ih, w_hh, b_ih, b_hh;
+};
+struct LstmOutput {
+    Variable y;     ///< n t h
+    Variable cell;  ///< n h, fp32: the cell state after the last step
+};
+/// x: n t c; h0: n h of x's type, c0: n h of fp32, each empty for zeros.
+LstmOutput lstm(const Variable& x, const LstmParameters& parameters, const Variable& h0 = {}, const Variable& c0 = {});
 
 /// y = x w^T + bias. x: n c; w: k c; bias: k or empty; y: n k.
 Variable linear(const Variable& x, const Variable& w, const Variable& bias);

@@ -83,14 +83,6 @@ void for_channel_slices(const Shape& s, Body&& body) {
                  });
 }
 
-// What the sum of a window is divided by.
-float area_of(const PoolShape& s, const Span&, const Span&) {
-    return static_cast<float>(s.window * s.window);
-}
-float area_of(const AdaptivePoolShape&, const Span& rows, const Span& columns) {
-    return static_cast<float>(rows.size() * columns.size());
-}
-
 template <class Shape>
 void average_forward(float* y, const float* x, const Shape& s) {
     check_pool(s);
@@ -108,7 +100,7 @@ void average_forward(float* y, const float* x, const Shape& s) {
             for (int h = rows.begin; h < rows.end; ++h) {
                 kernels.column_sum(out, in + (std::int64_t{h} * s.w + columns.begin) * c, columns.size(), c);
             }
-            const float area = area_of(s, rows, columns);
+            const auto area = static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
             for (int j = 0; j < c; ++j) {
                 out[j] /= area;
             }
@@ -132,7 +124,7 @@ void average_backward(float* dx, const float* dy, const Shape& s) {
             const Span rows = row_axis.inputs_of(row);
             for (int column = 0; column < q; ++column) {
                 const Span columns = column_axis.inputs_of(column);
-                const float area = area_of(s, rows, columns);
+                const auto area = static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
                 const float* const __restrict gradient = dy + ((image * p + row) * q + column) * s.c + first;
                 for (int h = rows.begin; h < rows.end; ++h) {
                     for (int w = columns.begin; w < columns.end; ++w) {

@@ -176,8 +176,8 @@ int slabs_of(int c, int n) {
     return static_cast<int>(blocks_for(c, kLanes * n));
 }
 
-// About eight blocks for each of 132 multiprocessors: more than run at once, so that none is idle for long; on every GPU
-// the same parts.
+// About eight blocks for each of 132 multiprocessors: more than run at once, so that none is idle for long; on every
+// GPU the same parts.
 int images_of_part(int n, int slabs) {
     constexpr int kEnoughBlocks = 1056;
     const int wanted = kEnoughBlocks / slabs;
@@ -314,12 +314,10 @@ __global__ void __launch_bounds__(kThreads)
     store<N>(dx + (place.image * s.rows.size * s.columns.size + place.pixel) * s.c + place.channel, sum);
 }
 
-// What a window's sum is divided by: padding counts.
-__device__ __forceinline__ float area_of(const Windows<PoolAxis>& s, const Span&, const Span&) {
-    return static_cast<float>(s.rows.window * s.columns.window);
-}
-__device__ __forceinline__ float area_of(const Windows<AdaptiveAxis>&, const Span& rows, const Span& columns) {
-    return static_cast<float>(rows.size() * columns.size());
+// What the sum of window (p, q) is divided by.
+template <class Axis>
+__device__ __forceinline__ float area_of(const Windows<Axis>& s, int p, int q) {
+    return static_cast<float>(s.rows.divisor(p) * s.columns.divisor(q));
 }
 
 template <class T, int N, class Axis>
@@ -341,7 +339,7 @@ __global__ void __launch_bounds__(kThreads) average_forward_kernel(T* y, const T
             }
         }
     }
-    const float area = area_of(s, rows, columns);
+    const float area = area_of(s, place.pixel / s.columns.outputs, place.pixel % s.columns.outputs);
 #pragma unroll
     for (int k = 0; k < N; ++k) {
         sum[k] /= area;
@@ -363,7 +361,7 @@ __global__ void __launch_bounds__(kThreads)
     for (int p = rows.begin; p < rows.end; ++p) {
         for (int q = columns.begin; q < columns.end; ++q) {
             const Floats<N> gradient = load<N>(dy + (first + p * s.columns.outputs + q) * s.c + place.channel);
-            const float area = area_of(s, s.rows.inputs_of(p), s.columns.inputs_of(q));
+            const float area = area_of(s, p, q);
 #pragma unroll
             for (int k = 0; k < N; ++k) {
                 sum[k] += gradient[k] / area;

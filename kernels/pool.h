@@ -12,12 +12,18 @@
 namespace cutis {
 
 /// x: n x h x w x c; y: n x p() x q() x c. The window is square; padding <= window / 2, so that each window meets the
-/// image.
+/// image. With `ceil` (torch's ceil_mode) a last window may reach beyond the padding, as long as it begins before it.
 struct PoolShape {
     int n, h, w, c;
     int window, stride, padding;
-    int p() const { return (h + 2 * padding - window) / stride + 1; }
-    int q() const { return (w + 2 * padding - window) / stride + 1; }
+    bool ceil = false;
+    int p() const { return outputs_of(h); }
+    int q() const { return outputs_of(w); }
+    int outputs_of(int size) const {
+        const int steps = size + 2 * padding - window;
+        const int up = (steps + stride - 1) / stride;
+        return ceil && up * stride < size + padding ? up + 1 : steps / stride + 1;
+    }
     PoolAxis rows() const { return {h, p(), window, stride, padding}; }
     PoolAxis columns() const { return {w, q(), window, stride, padding}; }
 };
@@ -57,10 +63,10 @@ void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const Pool
 void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& shape,
                        Stream stream = {});
 
-/// y = sum of each window / window^2: padding counts as zeros (torch's count_include_pad).
+/// y = sum of each window / its size: padding counts as zeros (torch's count_include_pad), what is beyond it does not.
 void average_pool_forward(float* y, const float* x, const PoolShape& shape, Stream stream = {});
 
-/// dx = sum of dy / window^2 over the windows that hold the pixel.
+/// dx = sum over the windows that hold the pixel of dy / the window's size.
 void average_pool_backward(float* dx, const float* dy, const PoolShape& shape, Stream stream = {});
 
 /// y = mean of each window.

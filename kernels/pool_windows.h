@@ -21,6 +21,11 @@ struct PoolAxis {
         const int first = output * stride - padding, last = first + window;
         return {first > 0 ? first : 0, last < size ? last : size};
     }
+    /// What the axis contributes to the size of a window: padding counts, what is beyond it does not.
+    constexpr int divisor(int output) const {
+        const int first = output * stride - padding, last = first + window, end = size + padding;
+        return (last < end ? last : end) - first;
+    }
     constexpr Span outputs_of(int input) const {
         const int past = input + padding - window;  // a window that begins here ends just before the input
         const int first = past < 0 ? 0 : past / stride + 1, last = (input + padding) / stride + 1;
@@ -37,6 +42,7 @@ struct AdaptiveAxis {
     constexpr Span inputs_of(int output) const {
         return {output * size / outputs, ((output + 1) * size + outputs - 1) / outputs};
     }
+    constexpr int divisor(int output) const { return inputs_of(output).size(); }
     constexpr Span outputs_of(int input) const {
         return {input * outputs / size, ((input + 1) * outputs + size - 1) / size};
     }

@@ -93,13 +93,27 @@ std::uint32_t name_hash(std::string_view name) {
     return hash;
 }
 
-void init_normal(Tensor& tensor, WeightLayout layout, float stddev, std::uint64_t seed, std::string_view name) {
+namespace {
+
+// draw(random) for each value in the file's order.
+template <class Draw>
+void init_by_name(Tensor& tensor, WeightLayout layout, std::uint64_t seed, std::string_view name, Draw&& draw) {
     PhiloxStream random(seed, RandomPurpose::weights, name_hash(name));
     std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
     for (float& value : values) {
-        value = stddev * random.normal();
+        value = draw(random);
     }
     from_file_order(tensor, values, layout);
+}
+
+}  // namespace
+
+void init_normal(Tensor& tensor, WeightLayout layout, float stddev, std::uint64_t seed, std::string_view name) {
+    init_by_name(tensor, layout, seed, name, [&](PhiloxStream& random) { return stddev * random.normal(); });
+}
+
+void init_uniform(Tensor& tensor, WeightLayout layout, float bound, std::uint64_t seed, std::string_view name) {
+    init_by_name(tensor, layout, seed, name, [&](PhiloxStream& random) { return random.uniform(-bound, bound); });
 }
 
 }  // namespace cutis

@@ -71,6 +71,8 @@ struct ForwardContext {
 /// Initial weights: normal with mean 0, drawn from the Philox stream (seed, weights, hash of name), so that a
 /// parameter's values depend on its name alone and not on the layers around it. Values are drawn in the file's order.
 void init_normal(Tensor& tensor, WeightLayout layout, float stddev, std::uint64_t seed, std::string_view name);
+/// Uniform in [-bound, bound), likewise.
+void init_uniform(Tensor& tensor, WeightLayout layout, float bound, std::uint64_t seed, std::string_view name);
 /// FNV-1a, 32 bits: how a name becomes a stream number.
 std::uint32_t name_hash(std::string_view name);
 

@@ -163,8 +163,73 @@ OpCase cross_entropy_case(const std::string& name, int n, int c, bool weighted, 
             }};
 }
 
+PoolShape pool_shape(const Shape& x, const PoolOptions& o) {
+    return {size(x, 0), size(x, 1), size(x, 2), size(x, 3), o.window, o.stride > 0 ? o.stride : o.window,
+            o.padding,  o.ceil};
+}
+
+OpCase max_pool_case(const std::string& name, const Shape& x, const PoolOptions& options) {
+    return {"max_pool_" + name,
+            {{x, -1.0, 1.0, false}},
+            [=](const std::vector<Variable>& in) { return max_pool(in[0], options); },
+            [=](const std::vector<Values>& in) { return reference::max_pool(in[0], pool_shape(x, options)); }};
+}
+
+OpCase average_pool_case(const std::string& name, const Shape& x, const PoolOptions& options) {
+    return {"average_pool_" + name,
+            {{x, -1.0, 1.0, false}},
+            [=](const std::vector<Variable>& in) { return average_pool(in[0], options); },
+            [=](const std::vector<Values>& in) { return reference::average_pool(in[0], pool_shape(x, options)); }};
+}
+
+OpCase adaptive_average_pool_case(const std::string& name, const Shape& x, int p, int q) {
+    return {"adaptive_average_pool_" + name,
+            {{x, -1.0, 1.0, false}},
+            [=](const std::vector<Variable>& in) { return adaptive_average_pool(in[0], p, q); },
+            [=](const std::vector<Values>& in) {
+                return reference::adaptive_average_pool(in[0], {size(x, 0), size(x, 1), size(x, 2), size(x, 3), p, q});
+            }};
+}
+
+OpCase local_response_norm_case(const std::string& name, const Shape& x, const LocalResponseNorm& norm) {
+    return {"local_response_norm_" + name,
+            {{x, -3.0, 3.0}},
+            [=](const std::vector<Variable>& in) { return local_response_norm(in[0], norm); },
+            [=](const std::vector<Values>& in) { return reference::local_response_norm(in[0], norm, size(x, -1)); }};
+}
+
+// Rows of 3, 5 and 1 values.
+OpCase concat_case() {
+    constexpr std::int64_t kWidths[] = {3, 5, 1};
+    return {"concat_channels",
+            {{{2, 2, 3}, -1.0, 1.0, false}, {{2, 2, 5}, -1.0, 1.0, false}, {{2, 2, 1}, -1.0, 1.0, false}},
+            [](const std::vector<Variable>& in) { return concat_channels(in); },
+            [=](const std::vector<Values>& in) {
+                Values y;
+                for (std::int64_t row = 0; row < 4; ++row) {
+                    for (std::size_t part = 0; part < in.size(); ++part) {
+                        const auto first = in[part].begin() + row * kWidths[part];
+                        y.insert(y.end(), first, first + kWidths[part]);
+                    }
+                }
+                return y;
+            }};
+}
+
 std::vector<OpCase> op_cases() {
     std::vector<OpCase> cases{
+        max_pool_case("2", {2, 4, 5, 3}, {2}),
+        max_pool_case("alexnet", {1, 9, 8, 17}, {3, 2}),
+        max_pool_case("padded", {2, 5, 4, 5}, {3, 2, 1}),
+        max_pool_case("ceil", {1, 6, 8, 5}, {3, 2, 0, true}),
+        average_pool_case("2", {2, 4, 5, 3}, {2}),
+        average_pool_case("padded", {1, 5, 4, 17}, {3, 2, 1}),
+        average_pool_case("ceil", {1, 6, 5, 5}, {3, 2, 1, true}),
+        adaptive_average_pool_case("smaller", {2, 7, 5, 3}, 3, 2),
+        adaptive_average_pool_case("larger", {1, 2, 3, 17}, 6, 6),
+        local_response_norm_case("alexnet", {2, 2, 1, 9}, {5, 2e-1f, 0.75f, 2.0f}),
+        local_response_norm_case("even_window", {3, 4}, {4, 0.5f, 0.5f, 1.0f}),
+        concat_case(),
         conv_case("3x3", {2, 5, 4, 3}, {5, 3, 3, 3}, 1, 1, 1, false),
         conv_case("3x3_bias", {2, 4, 5, 3}, {5, 3, 3, 3}, 1, 1, 1, true),
         conv_case("3x3_stride_2", {1, 7, 6, 3}, {4, 3, 3, 3}, 2, 1, 1, true),

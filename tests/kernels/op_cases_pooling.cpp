@@ -127,7 +127,8 @@ struct PoolSizes {
 };
 
 std::string shape_of(const PoolShape& s) {
-    return fmt::format("n{}_h{}_w{}_c{}_window{}_stride{}_pad{}", s.n, s.h, s.w, s.c, s.window, s.stride, s.padding);
+    return fmt::format("n{}_h{}_w{}_c{}_window{}_stride{}_pad{}{}", s.n, s.h, s.w, s.c, s.window, s.stride, s.padding,
+                       s.ceil ? "_ceil" : "");
 }
 
 template <class T>
@@ -198,7 +199,7 @@ OpCase average_pool_case(const PoolShape& s) {
             .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays&, const T* dy, const DeviceArrays& grad) {
                 cuda::average_pool_backward<T>(grad.get<T>(0), dy, s, {});
             }),
-            .linear = s.window == 1 || s.window == 2 || s.window == 4,  // others divide integers to fractions
+            .linear = !s.ceil && (s.window == 1 || s.window == 2 || s.window == 4),  // others divide integers to fractions
             .flops = size.flops};
 }
 
@@ -238,7 +239,10 @@ std::vector<OpCase> pooling_cases() {
          {PoolShape{1, 1, 1, 1, 1, 1, 0}, PoolShape{2, 4, 6, 3, 2, 2, 0}, PoolShape{1, 7, 5, 17, 3, 2, 1},
           PoolShape{2, 5, 5, 6, 3, 1, 1}, PoolShape{1, 6, 9, 4, 3, 3, 0}, PoolShape{1, 3, 4, 70, 2, 3, 1},
           PoolShape{3, 19, 18, 33, 3, 2, 0}, PoolShape{2, 13, 13, 16, 3, 2, 0},  // as AlexNet's
-          PoolShape{1, 14, 9, 24, 3, 2, 1}}) {
+          PoolShape{1, 14, 9, 24, 3, 2, 1},
+          // One window more in rows, in columns (GoogLeNet's), and none, since it would begin in the padding.
+          PoolShape{2, 8, 9, 5, 3, 2, 0, true}, PoolShape{1, 14, 7, 16, 3, 2, 0, true},
+          PoolShape{1, 3, 5, 8, 2, 2, 1, true}, PoolShape{1, 2, 4, 3, 2, 3, 1, true}}) {
         cases.push_back(max_pool_case(s));
         cases.push_back(average_pool_case(s));
     }

@@ -313,6 +313,7 @@ std::vector<TrafficCase> elementwise_traffic() {
         add_global_pool<T>(cases, type, 1, 1, 1);
         add_pool<T>(cases, type, {2, 28, 28, 64, 3, 2, 1});
         add_pool<T>(cases, type, {1, 13, 11, 5, 2, 3, 0});
+        add_pool<T>(cases, type, {2, 14, 14, 16, 3, 2, 0, true});
         add_adaptive_pool<T>(cases, type, {2, 13, 13, 32, 6, 6});
         add_adaptive_pool<T>(cases, type, {1, 3, 5, 3, 7, 4});
     });

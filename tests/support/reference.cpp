@@ -54,15 +54,27 @@ void for_depthwise_terms(const DepthwiseShape& s, Body&& body) {
     });
 }
 
-// body(y, x) for every pixel x of window y.
+// body(y, x, size) for every pixel x of window y, whose size counts padding, but nothing beyond it.
 template <class Body>
 void for_pool_terms(const PoolShape& s, Body&& body) {
-    const ConvShape one_channel{s.n, s.h, s.w, 1, 1, s.window, s.window, s.stride, s.padding};
-    for_conv_terms(one_channel, [&](std::size_t y, std::size_t x, std::size_t) {
-        for (std::size_t c = 0; c < at(s.c); ++c) {
-            body(y * at(s.c) + c, x * at(s.c) + c);
+    std::size_t y = 0;
+    for (int n = 0; n < s.n; ++n) {
+        for (int p = 0; p < s.p(); ++p) {
+            for (int q = 0; q < s.q(); ++q) {
+                const int top = p * s.stride - s.padding, left = q * s.stride - s.padding;
+                const int bottom = std::min(top + s.window, s.h + s.padding);
+                const int right = std::min(left + s.window, s.w + s.padding);
+                const int size = (bottom - top) * (right - left);
+                for (int c = 0; c < s.c; ++c, ++y) {
+                    for (int h = std::max(top, 0); h < std::min(bottom, s.h); ++h) {
+                        for (int w = std::max(left, 0); w < std::min(right, s.w); ++w) {
+                            body(y, at(((std::int64_t{n} * s.h + h) * s.w + w) * s.c + c), size);
+                        }
+                    }
+                }
+            }
         }
-    });
+    }
 }
 
 double clamp(double v, Activation act) {
@@ -226,7 +238,7 @@ Values max_pool(const Values& x, const PoolShape& s) {
     const std::size_t outputs = at(std::int64_t{s.n} * s.p() * s.q() * s.c);
     constexpr double kNone = -std::numeric_limits<double>::infinity();
     Values y(outputs, kNone), second(outputs, kNone);
-    for_pool_terms(s, [&](std::size_t i, std::size_t j) {
+    for_pool_terms(s, [&](std::size_t i, std::size_t j, int) {
         second[i] = std::max(second[i], std::min(y[i], x[j]));
         y[i] = std::max(y[i], x[j]);
     });
@@ -238,10 +250,7 @@ Values max_pool(const Values& x, const PoolShape& s) {
 
 Values average_pool(const Values& x, const PoolShape& s) {
     Values y = zeros(std::int64_t{s.n} * s.p() * s.q() * s.c);
-    for_pool_terms(s, [&](std::size_t i, std::size_t j) { y[i] += x[j]; });
-    for (double& value : y) {
-        value /= s.window * s.window;
-    }
+    for_pool_terms(s, [&](std::size_t i, std::size_t j, int size) { y[i] += x[j] / size; });
     return y;
 }
 
