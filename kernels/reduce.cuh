@@ -97,14 +97,6 @@ __device__ __forceinline__ float warp_sum(float value) {
     }
     return value;
 }
-/// The largest value of the warp's 32 lanes, in all of them. NaN is not told from a small value.
-__device__ __forceinline__ float warp_max(float value) {
-#pragma unroll
-    for (int bits = 16; bits > 0; bits /= 2) {
-        value = fmaxf(value, __shfl_xor_sync(0xFFFFFFFFu, value, bits));
-    }
-    return value;
-}
 
 /// The sum over a block of `kThreads` threads (a multiple of 32, along x), in all of them. Every thread calls it; a
 /// second call needs a barrier before it.
