@@ -279,7 +279,9 @@ std::span<const std::uint8_t> PackedDataset::image(std::size_t i) const {
         }
     }
     // Unlocked, so that threads decode side by side: where two decode the same image, the second result is dropped.
-    Image image = decode_image(stored(i), name_of_image(i));
+    const auto bytes = stored(i);
+    require(is_jpeg(bytes), "{} is no JPEG file; {}", name_of_image(i), kRemedy);
+    Image image = decode_image(bytes, name_of_image(i));
     require(image.width == image_size() && image.height == image_size(), "{} has {} x {} pixels instead of {} x {}; {}",
             name_of_image(i), image.width, image.height, image_size(), image_size(), kRemedy);
     const std::lock_guard lock(decoded_->mutex);

@@ -29,11 +29,11 @@ namespace cutis {
 //
 // So every byte is under a checksum: header and index are checked when the file is opened, an image when it is read.
 //
-// Raw images cost nothing to read and are the system's to drop from memory. JPEG takes a twentieth of the file and
-// changes the pixels a little (docs/data.md has figures). Such an image is decoded when it is first asked for and stays
-// decoded: the first pass pays for it, on the threads that read, later ones are as fast as raw, and in the end
-// image_size x image_size x 3 bytes of memory per image are taken (1.5 GB for 10,000 at 224). A program that asks for
-// labels alone decodes nothing.
+// Raw images cost nothing to read, and their memory is the system's to take back. JPEG images make a file about a
+// twentieth as large and change the pixels a little (docs/data.md has figures). Such an image is decoded when it is
+// first asked for and stays decoded: the first pass pays for it, on the threads that read, and later ones are as fast
+// as raw. In the end image_size x image_size x 3 bytes of memory per image are taken (1.5 GB for 10,000 at 224). A
+// program that asks for labels alone decodes nothing.
 
 /// How the images are stored.
 enum class PackedCodec { raw, jpeg };

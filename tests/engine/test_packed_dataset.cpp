@@ -442,7 +442,7 @@ TEST_F(JpegDatasetTest, RefusesOtherImagesThanTheIndexStates) {
     const std::vector<std::uint8_t> whole = jpeg(5);
     EXPECT_TRUE(is_line_with(refusal(std::span(whole).first(whole.size() / 2)),
                              "hostile.cutis: image 1 ('ISIC_1'): ", "; copy or download it again"));
-    EXPECT_TRUE(is_line_with(refusal(smooth_picture(1)), "image 1 ('ISIC_1'): neither a JPEG nor a PNG"));
+    EXPECT_TRUE(is_line_with(refusal(smooth_picture(1)), "image 1 ('ISIC_1') is no JPEG file; run `cutis prepare`"));
 }
 
 TEST_F(JpegDatasetTest, TheWriterRefusesWhatIsNoJpegOfItsSize) {
