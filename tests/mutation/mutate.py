@@ -184,7 +184,7 @@ def run_all_tests(runner, jobs):
         results = list(pool.map(shard, range(jobs)))
     output = "\n".join(output for _, output in results)
     if any(status != 0 for status, _ in results):
-        failed = re.findall(r"^\[  FAILED  \] (\S+) \(", output, re.MULTILINE)
+        failed = sorted(set(re.findall(r"^\[  FAILED  \] (\S+?)(?:,| \()", output, re.MULTILINE)))
         sys.exit(f"the unchanged kernels fail their tests: {', '.join(failed) or output[-2000:]}")
     return output
 
