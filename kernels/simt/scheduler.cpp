@@ -63,6 +63,40 @@ struct PendingCopy {
     int group;
 };
 
+// A thread's copies under way, oldest first. A ring, because a vector moves what is left with memmove, which the thread
+// sanitizer takes for the CUDA thread's own doing, and for a race with the same thread of another block.
+class CopyQueue {
+  public:
+    void reserve(std::size_t copies) {
+        if (ring_.size() < copies) {
+            std::vector<PendingCopy> larger(copies);
+            for (std::size_t i = 0; i < count_; ++i) {
+                larger[i] = ring_[(first_ + i) % ring_.size()];
+            }
+            ring_.swap(larger);
+            first_ = 0;
+        }
+    }
+    void clear() { first_ = count_ = 0; }
+    bool empty() const { return count_ == 0; }
+    const PendingCopy& front() const { return ring_[first_]; }
+    void pop() {
+        first_ = first_ + 1 == ring_.size() ? 0 : first_ + 1;
+        --count_;
+    }
+    void push(const PendingCopy& copy) {
+        if (count_ == ring_.size()) {
+            reserve(std::max<std::size_t>(16, 2 * count_));
+        }
+        const std::size_t end = first_ + count_++;
+        ring_[end < ring_.size() ? end : end - ring_.size()] = copy;
+    }
+
+  private:
+    std::vector<PendingCopy> ring_;
+    std::size_t first_ = 0, count_ = 0;
+};
+
 struct Block;
 
 struct CudaThread : ThreadView {
@@ -72,7 +106,7 @@ struct CudaThread : ThreadView {
     State state;
     Site site;
     int copy_group;
-    std::vector<PendingCopy> copies;
+    CopyQueue copies;
 };
 
 bool same(Site a, Site b) {
@@ -646,11 +680,11 @@ void Worker::warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, i
 // The calling thread's copies land, but those of the last `pending` groups.
 void Worker::land_copies(int pending) {
     CudaThread& thread = self();
-    auto next = thread.copies.begin();
-    for (; next != thread.copies.end() && next->group < thread.copy_group - pending; ++next) {
-        next->copy(next->to, next->from, next->wanted);
+    for (CopyQueue& copies = thread.copies; !copies.empty() && copies.front().group < thread.copy_group - pending;
+         copies.pop()) {
+        const PendingCopy& next = copies.front();
+        next.copy(next.to, next.from, next.wanted);
     }
-    thread.copies.erase(thread.copies.begin(), next);
 }
 
 void* Worker::shared_array(const void* key, std::size_t bytes) {
@@ -896,7 +930,7 @@ void queue_copy(CopyFunction copy, void* to, const void* from, bool wanted) {
     if (running_worker->lands_early()) {
         copy(to, from, wanted);
     } else {
-        thread.copies.push_back({copy, to, from, wanted, thread.copy_group});
+        thread.copies.push({copy, to, from, wanted, thread.copy_group});
     }
 }
 
