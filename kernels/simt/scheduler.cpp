@@ -908,6 +908,10 @@ void* shared_of_rank(void* pointer, unsigned rank, Site site) {
     if (rank >= thread.cluster_size) {
         broken_rule(site, "map_shared: block %u of a cluster of %u", rank, thread.cluster_size);
     }
+    if (rank != thread.cluster_rank && running_worker->cluster_barrier.generation == 0) {
+        // Nothing else says that it has: here blocks begin together, on a GPU one may come late.
+        broken_rule(site, "map_shared: block %u may not have begun yet; cluster_sync first", rank);
+    }
     // The blocks' arrays lie in arenas of one layout only if they were placed in one order: look the array up by its
     // key.
     const auto* const bytes = static_cast<const char*>(pointer);
