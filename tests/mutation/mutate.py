@@ -180,8 +180,8 @@ def run_all_tests(runner, jobs):
     def shard(index):
         return runner.run("simt", ["*Cuda*"], {"SIMT_ORDER": "forward", "SIMT_TRACE": "1", "GTEST_FAIL_FAST": "0",
                                                "GTEST_TOTAL_SHARDS": str(jobs), "GTEST_SHARD_INDEX": str(index)}, 3600)
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        results = list(pool.map(shard, range(jobs)))
+    # Without `with`, which would wait for what an interrupted run is to end.
+    results = list(concurrent.futures.ThreadPoolExecutor(jobs).map(shard, range(jobs)))
     output = "\n".join(output for _, output in results)
     if any(status != 0 for status, _ in results):
         failed = sorted(set(re.findall(r"^\[  FAILED  \] (\S+?)(?:,| \()", output, re.MULTILINE)))

@@ -19,14 +19,18 @@ def key_of(mutant):
 class Table:
     def __init__(self, path, mutants, detectors):
         self.path, self.mutants, self.detectors = path, mutants, detectors
-        text = path.read_text()
-        self.head, found, rest = text.partition(BEGIN)
-        self.old, found_too, self.tail = rest.partition(END)
-        if not found or not found_too:
-            sys.exit(f"{path}: no place for the table; it stands between the lines {BEGIN} and {END}")
+        self.old = self.parts()[1]
         self.cells = self.kept_cells()
         date = re.search(r"\d{4}-\d\d-\d\d", self.old)
         self.date = date[0] if date else ""
+
+    def parts(self):
+        """The document before the table, the table, and what follows."""
+        head, found, rest = self.path.read_text().partition(BEGIN)
+        old, found_too, tail = rest.partition(END)
+        if not found or not found_too:
+            sys.exit(f"{self.path}: no place for the table; it stands between the lines {BEGIN} and {END}")
+        return head, old, tail
 
     def kept_cells(self):
         """{mutant: cells of the detectors, and the test}, of rows that can be told apart."""
@@ -82,6 +86,7 @@ class Table:
         return self.written() == self.old and all(self.has(mutant) for mutant in self.mutants)
 
     def write(self):
+        head, _, tail = self.parts()
         aside = self.path.with_name(self.path.name + ".new")
-        aside.write_text(self.head + BEGIN + self.written() + END + self.tail)
+        aside.write_text(head + BEGIN + self.written() + END + tail)
         os.replace(aside, self.path)
