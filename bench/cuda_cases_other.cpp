@@ -1,9 +1,13 @@
 #include <fmt/format.h>
 
 #include <memory>
+#include <span>
+#include <vector>
 
 #include "bench/cuda_cases.h"
+#include "engine/augment.h"
 #include "engine/cuda_device.h"
+#include "kernels/augment.h"
 #include "kernels/dropout.h"
 #include "kernels/elementwise.h"
 #include "kernels/optimizer.h"
@@ -73,6 +77,14 @@ PreparedCall loss(int n, int c, bool backward) {
             }};
 }
 
+// Plain records in device memory.
+template <class Record>
+Tensor bytes_on_gpu(const std::vector<Record>& records) {
+    const auto* const bytes = reinterpret_cast<const std::uint8_t*>(records.data());
+    const std::span<const std::uint8_t> all(bytes, records.size() * sizeof(Record));
+    return Tensor::from(all, {static_cast<std::int64_t>(all.size())}).to(gpu());
+}
+
 template <class T>
 PreparedCall dropout(std::int64_t n) {
     Arrays arrays;
@@ -80,6 +92,29 @@ PreparedCall dropout(std::int64_t n) {
     Tensor y = arrays.output<T>(n);
     return {arrays.bytes(), static_cast<double>(n),
             [=]() mutable { cuda::dropout_forward<T>(y.data<T>(), x.data<T>(), 0.2f, 1, {}, n, stream_of(gpu())); }};
+}
+
+// Images of the size that is wanted, decisions as training draws them.
+template <class T>
+PreparedCall augment(const char* preset, int n, int size) {
+    Arrays arrays;
+    const std::int64_t image = std::int64_t{3} * size * size;
+    Tensor out = arrays.output<T>(n * image);
+    const Tensor images = Tensor::zeros({n * image}, DType::u8, gpu());
+    const AugmentOptions options = augment_preset(preset);
+    std::vector<AugmentSample> samples;
+    for (int i = 0; i < n; ++i) {
+        PhiloxStream random(1, RandomPurpose::augment, 0, static_cast<std::uint64_t>(i));
+        samples.push_back(
+            plan_augmentation(draw_augmentation(options, size, size, size, random), size, size, size).sample);
+        samples.back().first = i * image;
+    }
+    const Tensor records = bytes_on_gpu(samples);
+    return {arrays.bytes() + static_cast<double>(images.bytes()), 15.0 * static_cast<double>(n * image), [=]() mutable {
+                cuda::augment(out.data<T>(), images.data<std::uint8_t>(),
+                              static_cast<const AugmentSample*>(records.raw()), AugmentLook{}, options.contrast > 0.0f,
+                              n, size, stream_of(gpu()));
+            }};
 }
 
 template <class T>
@@ -181,8 +216,8 @@ template <class T>
 void add_cases(std::vector<CudaCase>& cases, const Workload& workload) {
     const std::vector<ConvLayer> layers = conv_layers(workload);
     const int n = workload.batch, c = layers.back().k, hw = layers.back().side_out * layers.back().side_out;
-    const auto one = [&](const char* op, std::string shape, auto make) {
-        cases.push_back({op, type_name<T>(), std::move(shape), std::move(make)});
+    const auto one = [&](std::string op, std::string shape, auto make) {
+        cases.push_back({std::move(op), type_name<T>(), std::move(shape), std::move(make)});
     };
     const std::string pooled = fmt::format("hw{}_c{}", hw, c);
     one("global_average_pool_forward.fused", pooled, [=] { return global_pool_forward<T>(n, hw, c); });
@@ -192,6 +227,10 @@ void add_cases(std::vector<CudaCase>& cases, const Workload& workload) {
         [=] { return max_pool_forward<T>(window); });
     one("softmax_cross_entropy_forward.plain", "c7", [=] { return loss<T>(n, 7, false); });
     one("softmax_cross_entropy_backward.plain", "c7", [=] { return loss<T>(n, 7, true); });
+    for (const char* preset : {"light", "full"}) {
+        one(fmt::format("augment.{}", preset), fmt::format("{0}x{0}", workload.size),
+            [=, size = workload.size] { return augment<T>(preset, n, size); });
+    }
     one("dropout_forward.plain", fmt::format("c{}", c), [=] { return dropout<T>(std::int64_t{n} * c); });
     const ConvLayer& widest = layers[1];
     const std::int64_t values = std::int64_t{n} * widest.side_out * widest.side_out * widest.k;
@@ -216,7 +255,7 @@ std::vector<CudaCase> other_cases(const Workload& workload) {
         all += sizes.back();
     }
     const std::string shape = fmt::format("{}_tensors_{}_values", sizes.size(), all);
-    const auto one = [&](const char* op, Rule rule) {
+    const auto one = [&](std::string op, Rule rule) {
         cases.push_back({op, "fp32", shape, [=] { return optimizer(sizes, rule); }});
     };
     one("sgd_step.momentum", Rule::sgd);

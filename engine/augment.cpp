@@ -36,22 +36,20 @@ void store_pixel(float* out, Pixel pixel) {
     out[2] = pixel[2];
 }
 
-// source = (a * x + b * y + c, d * x + e * y + f) of an output pixel (x, y), both counted at pixel centres from 0.
-struct Affine {
-    double a, b, c, d, e, f;
-};
-
-// From the output over the unit square about its centre, mirrored, rotated, to the crop in the source.
-Affine source_of_output(const AugmentChoice& choice, int out_size) {
+// The sample's affine map: from the output over the unit square about its centre, mirrored, rotated, to the crop in the
+// source.
+void map_output_to_source(AugmentSample& map, const AugmentChoice& choice, int out_size) {
     const double angle = choice.rotation_degrees * std::numbers::pi / 180.0;
     const double cosine = std::cos(angle), sine = std::sin(angle);
     const double step_x = static_cast<double>(choice.crop_width) / out_size * (choice.horizontal_flip ? -1 : 1);
     const double step_y = static_cast<double>(choice.crop_height) / out_size * (choice.vertical_flip ? -1 : 1);
     const double middle = (out_size - 1) / 2.0;
-    Affine map{.a = cosine * step_x, .b = -sine * step_y, .c = 0, .d = sine * step_x, .e = cosine * step_y, .f = 0};
+    map.a = cosine * step_x;
+    map.b = -sine * step_y;
+    map.d = sine * step_x;
+    map.e = cosine * step_y;
     map.c = choice.crop_left + (choice.crop_width - 1) / 2.0 - (map.a + map.b) * middle;
     map.f = choice.crop_top + (choice.crop_height - 1) / 2.0 - (map.d + map.e) * middle;
-    return map;
 }
 
 // Bilinear sampling of an image; beyond its edge everything is `fill`.
@@ -104,9 +102,9 @@ class Sampler {
     Pixel fill_;
 };
 
-// Fills `out` with samples of 0..255 and returns their mean, which contrast needs. Measured at 224x224 on one core of
-// an AMD EPYC (Zen 5, g++ 12 -O3): 0.25 ms of the 0.34 ms that preset "full" takes.
-std::array<double, 3> gather(const Sampler& sample, const Affine& map, int out_size, float* out) {
+// Fills `out` with samples of 0..255 and returns their mean colour, which contrast needs. Measured at 224x224 on one
+// core of an AMD EPYC (Zen 5, g++ 12 -O3): 0.25 ms of the 0.34 ms that preset "full" takes.
+std::array<double, 3> gather(const Sampler& sample, const AugmentSample& map, int out_size, float* out) {
     std::array<double, 3> sum{};
     const float step_x = static_cast<float>(map.a), step_y = static_cast<float>(map.d);
     for (int y = 0; y < out_size; ++y) {
@@ -128,27 +126,17 @@ std::array<double, 3> gather(const Sampler& sample, const Affine& map, int out_s
     return sum;
 }
 
-// Luma of ITU-R BT.601, which torchvision's greyscale uses too.
-constexpr std::array<double, 3> kLuma = {0.299, 0.587, 0.114};
-
-// The colour jitter as one affine map of (r, g, b).
-struct ColourMap {
-    std::array<Pixel, 3> columns;
-    Pixel offset;
-};
-
-// torchvision's definitions, with g(p) the grey of a pixel: brightness b * p; contrast c * p + (1 - c) * mean of g;
-// saturation s * p + (1 - s) * g(p). The hue turns the chroma plane of YUV instead of HSV's hexagon, which makes it
-// linear and keeps the grey. Without a clamp between them these four commute (saturation and hue change no grey,
-// brightness scales all alike), so that they need no random order and are one matrix. torchvision clamps after each and
-// draws their order.
-ColourMap colour_map(const AugmentChoice& choice, const std::array<double, 3>& mean) {
+// The colour jitter as one affine map of (r, g, b), torchvision's definitions, with g(p) the grey of a pixel:
+// brightness b * p; contrast c * p + (1 - c) * mean of g; saturation s * p + (1 - s) * g(p). The hue turns the chroma
+// plane of YUV instead of HSV's hexagon, which makes it linear and keeps the grey. Without a clamp between them these
+// four commute (saturation and hue change no grey, brightness scales all alike), so that they need no random order and
+// are one matrix. torchvision clamps after each and draws their order.
+void map_colours(AugmentSample& map, const AugmentChoice& choice) {
     // Scales of U and V in BT.601; they give the angle its meaning.
     constexpr double kU = 0.492111, kV = 0.877283;
     const double angle = 2.0 * std::numbers::pi * choice.hue;
     const double cosine = std::cos(angle), sine = std::sin(angle);
     const double gain = static_cast<double>(choice.brightness) * choice.contrast;
-    ColourMap map{};
     for (std::size_t from = 0; from < 3; ++from) {
         std::array<double, 3> unit{};
         unit[from] = 1.0;
@@ -157,12 +145,11 @@ ColourMap colour_map(const AugmentChoice& choice, const std::array<double, 3>& m
         const double red = grey + choice.saturation * (sine * u + cosine * v) / kV;
         const double blue = grey + choice.saturation * (cosine * u - sine * v) / kU;
         const double green = (grey - kLuma[0] * red - kLuma[2] * blue) / kLuma[1];
-        map.columns[from] = Pixel{float(gain * red), float(gain * green), float(gain * blue), 0.0f};
+        map.colours[from][0] = float(gain * red);
+        map.colours[from][1] = float(gain * green);
+        map.colours[from][2] = float(gain * blue);
     }
-    const double mean_grey = kLuma[0] * mean[0] + kLuma[1] * mean[1] + kLuma[2] * mean[2];
-    const float offset = static_cast<float>(choice.brightness * (1.0 - choice.contrast) * mean_grey);
-    map.offset = Pixel{offset, offset, offset, 0.0f};
-    return map;
+    map.contrast = static_cast<float>(choice.brightness * (1.0 - choice.contrast));
 }
 
 bool changes_colour(const AugmentChoice& choice) {
@@ -170,34 +157,35 @@ bool changes_colour(const AugmentChoice& choice) {
 }
 
 // Colour and normalisation of samples of 0..255, in place.
-void finish_pixels(const AugmentChoice& choice, const std::array<double, 3>& mean_colour, const float mean[3],
+void finish_pixels(const AugmentSample& map, const std::array<double, 3>& mean_colour, const float mean[3],
                    const float std[3], std::size_t pixels, float* out) {
     const Pixel scale{1.0f / (255.0f * std[0]), 1.0f / (255.0f * std[1]), 1.0f / (255.0f * std[2]), 0.0f};
     const Pixel shift{-mean[0] / std[0], -mean[1] / std[1], -mean[2] / std[2], 0.0f};
-    if (!changes_colour(choice)) {
+    if (map.coloured == 0) {
         for (std::size_t i = 0; i < pixels; ++i, out += 3) {
             store_pixel(out, Pixel{out[0], out[1], out[2], 0.0f} * scale + shift);
         }
         return;
     }
-    const ColourMap map = colour_map(choice, mean_colour);
-    const Pixel zero{}, full{255.0f, 255.0f, 255.0f, 255.0f};
+    const auto column = [&](int from) {
+        return Pixel{map.colours[from][0], map.colours[from][1], map.colours[from][2], 0.0f};
+    };
+    const Pixel red = column(0), green = column(1), blue = column(2);
+    const double mean_grey = kLuma[0] * mean_colour[0] + kLuma[1] * mean_colour[1] + kLuma[2] * mean_colour[2];
+    const float added = static_cast<float>(map.contrast * mean_grey);
+    const Pixel offset{added, added, added, 0.0f}, zero{}, full{255.0f, 255.0f, 255.0f, 255.0f};
     for (std::size_t i = 0; i < pixels; ++i, out += 3) {
-        Pixel pixel = map.columns[0] * out[0] + map.columns[1] * out[1] + map.columns[2] * out[2] + map.offset;
+        Pixel pixel = red * out[0] + green * out[1] + blue * out[2] + offset;
         pixel = pixel < zero ? zero : pixel;
         pixel = pixel > full ? full : pixel;
         store_pixel(out, pixel * scale + shift);
     }
 }
 
-void cut_out(const AugmentChoice& choice, int out_size, float* out) {
-    const int left = std::max(0, choice.cutout_x - choice.cutout / 2);
-    const int top = std::max(0, choice.cutout_y - choice.cutout / 2);
-    const int right = std::min(out_size, choice.cutout_x - choice.cutout / 2 + choice.cutout);
-    const int bottom = std::min(out_size, choice.cutout_y - choice.cutout / 2 + choice.cutout);
-    for (int y = top; y < bottom && left < right; ++y) {
-        float* row = out + (static_cast<std::ptrdiff_t>(y) * out_size + left) * 3;
-        std::fill(row, row + 3 * (right - left), 0.0f);
+void cut_out(const AugmentSample& sample, int out_size, float* out) {
+    for (int y = sample.hole_top; y < sample.hole_bottom; ++y) {
+        float* row = out + (static_cast<std::ptrdiff_t>(y) * out_size + sample.hole_left) * 3;
+        std::fill(row, row + 3 * (sample.hole_right - sample.hole_left), 0.0f);
     }
 }
 
@@ -308,48 +296,93 @@ AugmentChoice draw_augmentation(const AugmentOptions& options, int height, int w
     choice.contrast = draw_factor(options.contrast, random);
     choice.saturation = draw_factor(options.saturation, random);
     choice.hue = random.uniform(-options.hue, options.hue);
-    choice.cutout = std::min(options.cutout, out_size / 2);  // presets are made for large images: small ones keep something to see
+    choice.cutout =
+        std::min(options.cutout, out_size / 2);  // presets are made for large images: small ones keep something to see
     choice.cutout_x = static_cast<int>(random.uniform() * static_cast<float>(out_size));
     choice.cutout_y = static_cast<int>(random.uniform() * static_cast<float>(out_size));
     draw_crop(options, height, width, random, choice);
     return choice;
 }
 
-void apply_augmentation(const std::uint8_t* rgb, int height, int width, const AugmentChoice& choice,
-                        const std::array<std::uint8_t, 3>& fill, const float mean[3], const float std[3], int out_size,
-                        float* out) {
+AugmentPlan plan_augmentation(const AugmentChoice& choice, int height, int width, int out_size) {
     require(height > 0 && width > 0 && out_size > 0, "augmentation: {}x{} pixels to {}x{}; sizes must be positive",
             width, height, out_size, out_size);
     require(choice.crop_width > 0 && choice.crop_height > 0, "augmentation: empty crop of {}x{}", choice.crop_width,
             choice.crop_height);
-    const bool same_size = height == out_size && width == out_size;
-    const bool sampled = changes_geometry(choice, height, width);
+    AugmentPlan plan{height, width, {}};
+    AugmentChoice scaled = choice;
+    const auto resize_to = [&](int new_height, int new_width) {
+        const auto rescale = [](int v, int to, int from) { return static_cast<int>(std::int64_t{v} * to / from); };
+        scaled.crop_left = rescale(choice.crop_left, new_width, width);
+        scaled.crop_top = rescale(choice.crop_top, new_height, height);
+        scaled.crop_width = std::max(1, rescale(choice.crop_width, new_width, width));
+        scaled.crop_height = std::max(1, rescale(choice.crop_height, new_height, height));
+        plan.source_height = new_height;
+        plan.source_width = new_width;
+    };
     // Bilinear sampling looks at four pixels, so a reduction by 2 or more would skip some: then the image is reduced
     // first.
-    const int shrink = sampled ? std::min(choice.crop_width, choice.crop_height) / out_size : 1;
-    if ((!sampled && !same_size) || shrink >= 2) {
-        const int small_width = sampled ? std::max(1, width / shrink) : out_size;
-        const int small_height = sampled ? std::max(1, height / shrink) : out_size;
-        const Image small =
-            resize_window(rgb, height, width, small_width, small_height, 0, 0, small_width, small_height);
-        AugmentChoice scaled = choice;
-        const auto rescale = [](int v, int to, int from) { return static_cast<int>(std::int64_t{v} * to / from); };
-        scaled.crop_left = rescale(choice.crop_left, small_width, width);
-        scaled.crop_top = rescale(choice.crop_top, small_height, height);
-        scaled.crop_width = std::max(1, rescale(choice.crop_width, small_width, width));
-        scaled.crop_height = std::max(1, rescale(choice.crop_height, small_height, height));
-        apply_augmentation(small.rgb.data(), small_height, small_width, scaled, fill, mean, std, out_size, out);
-        return;
+    const bool sampled = changes_geometry(choice, height, width);
+    const int shrink = std::min(choice.crop_width, choice.crop_height) / out_size;
+    if (!sampled && (height != out_size || width != out_size)) {
+        resize_to(out_size, out_size);
+    } else if (sampled && shrink >= 2) {
+        resize_to(std::max(1, height / shrink), std::max(1, width / shrink));
     }
-    if (!sampled && !changes_colour(choice)) {
-        to_float(rgb, height, width, mean, std, out);
+    AugmentSample& sample = plan.sample;
+    sample.height = plan.source_height;
+    sample.width = plan.source_width;
+    sample.coloured = changes_colour(choice);
+    sample.sampled = sampled || sample.coloured;
+    if (sample.sampled != 0) {
+        map_output_to_source(sample, scaled, out_size);
+    }
+    if (sample.coloured != 0) {
+        map_colours(sample, choice);
+    }
+    if (choice.cutout > 0) {
+        const int left = choice.cutout_x - choice.cutout / 2, top = choice.cutout_y - choice.cutout / 2;
+        sample.hole_left = std::clamp(left, 0, out_size);
+        sample.hole_top = std::clamp(top, 0, out_size);
+        sample.hole_right = std::clamp(left + choice.cutout, 0, out_size);
+        sample.hole_bottom = std::clamp(top + choice.cutout, 0, out_size);
+    }
+    return plan;
+}
+
+std::vector<int> augmentation_sides(int side, int out_size) {
+    std::vector<int> sides = {side};
+    const auto add = [&](int another) {
+        if (std::find(sides.begin(), sides.end(), another) == sides.end()) {
+            sides.push_back(another);
+        }
+    };
+    add(out_size);
+    for (int shrink = 2; shrink <= side / out_size; ++shrink) {
+        add(side / shrink);
+    }
+    return sides;
+}
+
+void apply_augmentation(const std::uint8_t* rgb, int height, int width, const AugmentChoice& choice,
+                        const std::array<std::uint8_t, 3>& fill, const float mean[3], const float std[3], int out_size,
+                        float* out) {
+    const AugmentPlan plan = plan_augmentation(choice, height, width, out_size);
+    const AugmentSample& sample = plan.sample;
+    Image resized;
+    if (sample.height != height || sample.width != width) {
+        resized = resize_window(rgb, height, width, sample.width, sample.height, 0, 0, sample.width, sample.height);
+        rgb = resized.rgb.data();
+    }
+    if (sample.sampled == 0) {
+        to_float(rgb, sample.height, sample.width, mean, std, out);
     } else {
-        const Sampler sampler(rgb, height, width, fill);
-        const std::array<double, 3> mean_colour = gather(sampler, source_of_output(choice, out_size), out_size, out);
-        finish_pixels(choice, mean_colour, mean, std,
+        const Sampler sampler(rgb, sample.height, sample.width, fill);
+        const std::array<double, 3> mean_colour = gather(sampler, sample, out_size, out);
+        finish_pixels(sample, mean_colour, mean, std,
                       static_cast<std::size_t>(out_size) * static_cast<std::size_t>(out_size), out);
     }
-    cut_out(choice, out_size, out);
+    cut_out(sample, out_size, out);
 }
 
 void augment_to_float(const std::uint8_t* rgb, int height, int width, const AugmentOptions& options,

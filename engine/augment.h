@@ -3,7 +3,9 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
+#include "kernels/augment.h"
 #include "kernels/philox.h"
 
 namespace cutis {
@@ -51,6 +53,19 @@ inline constexpr int kAugmentDraws = 31;
 /// @throws Error when an option is out of its range
 AugmentChoice draw_augmentation(const AugmentOptions& options, int height, int width, int out_size,
                                 PhiloxStream& random);
+
+/// What carrying decisions out comes to, for the CPU and for cuda::augment alike.
+struct AugmentPlan {
+    int source_height = 0, source_width = 0;  ///< the image is resized to this first, where it is of another size
+    AugmentSample sample;                     ///< made from that source
+};
+
+/// @throws Error on an empty image, output or crop
+AugmentPlan plan_augmentation(const AugmentChoice& choice, int height, int width, int out_size);
+
+/// The sides of source that plan_augmentation may ask for when a square image of `side` becomes out_size x out_size:
+/// `side` first.
+std::vector<int> augmentation_sides(int side, int out_size);
 
 /// Carries the decisions out. Crop, rotation and flips are one affine map, sampled once, bilinearly, with `fill` beyond
 /// the image; then colours, clamped to 0..255 once at the end; then (v / 255 - mean) / std; then cutout. Where no crop,

@@ -84,8 +84,7 @@ CudaDeviceInfo cuda_device_info(int index) {
     info.minor = attribute(cudaDevAttrComputeCapabilityMinor);
     info.multiprocessors = attribute(cudaDevAttrMultiProcessorCount);
     info.name = cuda::device_name(index);
-    std::size_t free = 0;
-    check(cudaMemGetInfo(&free, &info.memory), "device");
+    check(cudaMemGetInfo(&info.free_memory, &info.memory), "device");
     return info;
 }
 

@@ -23,7 +23,7 @@ int cuda_device_count();
 struct CudaDeviceInfo {
     std::string name;
     int major = 0, minor = 0, multiprocessors = 0;
-    std::size_t memory = 0;  ///< bytes
+    std::size_t memory = 0, free_memory = 0;  ///< bytes
 };
 CudaDeviceInfo cuda_device_info(int index);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <utility>
 
+#include "engine/resize.h"
 #include "kernels/error.h"
 #include "kernels/philox.h"
 
@@ -14,6 +15,8 @@ Loader::Loader(const PackedDataset& dataset, const LoaderOptions& options) : dat
     require(options.threads >= 1 && options.threads <= 256, "loader: {} threads; 1 to 256 are possible",
             options.threads);
     require(options.prefetch >= 1, "loader: {} batches ahead; at least 1 is needed", options.prefetch);
+    const std::int64_t largest = std::max(dataset.image_size(), options.size);
+    largest_source_ = 3 * largest * largest;
     for (int i = 0; i < options.threads; ++i) {
         workers_.emplace_back(&Loader::work, this);
     }
@@ -100,22 +103,56 @@ void Loader::work() {
     }
 }
 
+// Decides on sample i of the batch, and brings its source where it is not resident.
+void Loader::plan_sample(Batch& batch, std::int64_t i, PhiloxStream& random) const {
+    const int index = batch.indices[static_cast<std::size_t>(i)], side = dataset_.image_size();
+    const AugmentChoice choice = draw_augmentation(options_.augment, side, side, options_.size, random);
+    const AugmentPlan plan = plan_augmentation(choice, side, side, options_.size);
+    AugmentSample& sample = batch.samples[static_cast<std::size_t>(i)];
+    sample = plan.sample;
+    if (options_.resident != nullptr) {
+        sample.first = options_.resident->first_byte(index, sample.width);
+        return;
+    }
+    sample.first = i * largest_source_;
+    const std::span<const std::uint8_t> rgb = dataset_.image(static_cast<std::size_t>(index));
+    std::uint8_t* const to = batch.bytes.data<std::uint8_t>() + sample.first;
+    if (sample.width == side) {
+        std::copy(rgb.begin(), rgb.end(), to);
+    } else {
+        const Image resized =
+            resize_window(rgb.data(), side, side, sample.width, sample.width, 0, 0, sample.width, sample.width);
+        std::copy(resized.rgb.begin(), resized.rgb.end(), to);
+    }
+}
+
 Batch Loader::make(std::int64_t number, const std::vector<int>& part, std::uint32_t epoch) const {
     const auto n = static_cast<std::int64_t>(part.size());
     const std::int64_t side = options_.size;
     Batch batch;
     batch.number = number;
     batch.indices = part;
-    batch.images = Tensor::empty({n, side, side, 3});
+    if (options_.on_gpu) {
+        batch.samples.resize(part.size());
+        if (options_.resident == nullptr) {
+            batch.bytes = Tensor::empty({n, largest_source_}, DType::u8);
+        }
+    } else {
+        batch.images = Tensor::empty({n, side, side, 3});
+    }
     batch.labels = Tensor::empty({n}, DType::i32);
     for (std::int64_t i = 0; i < n; ++i) {
         const auto index = static_cast<std::size_t>(part[static_cast<std::size_t>(i)]);
         const auto position = static_cast<std::uint64_t>(number) * static_cast<std::uint64_t>(options_.batch_size) +
                               static_cast<std::uint64_t>(i);
         PhiloxStream random(options_.seed, RandomPurpose::augment, epoch, position);
-        augment_to_float(dataset_.image(index).data(), dataset_.image_size(), dataset_.image_size(), options_.augment,
-                         random, options_.mean.data(), options_.std.data(), options_.size,
-                         batch.images.data() + i * side * side * 3);
+        if (options_.on_gpu) {
+            plan_sample(batch, i, random);
+        } else {
+            augment_to_float(dataset_.image(index).data(), dataset_.image_size(), dataset_.image_size(),
+                             options_.augment, random, options_.mean.data(), options_.std.data(), options_.size,
+                             batch.images.data() + i * side * side * 3);
+        }
         batch.labels.data<std::int32_t>()[i] = dataset_.sample(index).label;
     }
     return batch;

@@ -12,16 +12,21 @@
 
 #include "engine/augment.h"
 #include "engine/packed_dataset.h"
+#include "engine/resident_images.h"
 #include "engine/tensor.h"
 
 namespace cutis {
 
 /// Samples that are ready for the network.
 struct Batch {
-    Tensor images;             ///< n x size x size x 3, normalised
-    Tensor labels;             ///< n, i32
-    std::vector<int> indices;  ///< n, positions in the data set
-    std::int64_t number = 0;   ///< of the batch in its epoch
+    Tensor images;                       ///< n x size x size x 3, normalised; none where a GPU makes them
+    std::vector<AugmentSample> samples;  ///< for a GPU: how to make them
+    Tensor bytes;                        ///< u8, the samples' sources, where these are not resident
+    Tensor labels;                       ///< n, i32
+    std::vector<int> indices;            ///< n, positions in the data set
+    std::int64_t number = 0;             ///< of the batch in its epoch
+
+    std::int64_t size() const { return labels.size(0); }
 };
 
 struct LoaderOptions {
@@ -32,6 +37,10 @@ struct LoaderOptions {
     std::uint64_t seed = 0;
     int threads = 1;
     int prefetch = 4;  ///< batches made ahead of the consumer
+    /// Decide only, and leave making the images to cuda::augment, from bytes that come with the batch or, where
+    /// `resident` is given (it must outlive the loader), from those.
+    bool on_gpu = false;
+    const ResidentImages* resident = nullptr;
 };
 
 /// Makes batches in the background. Every sample is augmented from a random stream of its own, named by (seed, epoch,
@@ -59,6 +68,7 @@ class Loader {
   private:
     void work();
     Batch make(std::int64_t number, const std::vector<int>& order, std::uint32_t epoch) const;
+    void plan_sample(Batch& batch, std::int64_t i, PhiloxStream& random) const;
 
     struct Ready {
         Batch batch;
@@ -67,6 +77,7 @@ class Loader {
 
     const PackedDataset& dataset_;
     LoaderOptions options_;
+    std::int64_t largest_source_ = 0;  ///< bytes
     std::mutex mutex_;
     std::condition_variable room_, ready_;
     std::vector<int> order_;

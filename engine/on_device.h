@@ -2,6 +2,7 @@
 
 #include "engine/cuda_device.h"
 #include "engine/dtype.h"
+#include "kernels/augment.h"
 #include "kernels/batchnorm.h"
 #include "kernels/conv.h"
 #include "kernels/depthwise.h"
@@ -117,6 +118,18 @@ void batchnorm_forward(Device device, [[maybe_unused]] Args... args) {
     }
 #endif
     detail::no_kernel("batchnorm_forward", device);
+}
+
+/// Makes a batch's images from bytes, on a GPU (kernels/augment.h); on the CPU apply_augmentation does.
+template <class... Args>
+void augment(Device device, [[maybe_unused]] Args... args) {
+#ifdef CUTIS_WITH_CUDA
+    if (device.kind == DeviceKind::cuda) {
+        cuda::augment(args..., stream_of(device));
+        return;
+    }
+#endif
+    detail::no_kernel("augment", device);
 }
 
 #undef CUTIS_COMMA

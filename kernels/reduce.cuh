@@ -87,6 +87,38 @@ struct ShiftedSums {
     }
 };
 
+// ---- a warp, a block
+
+/// The sum over the warp's 32 lanes, in all of them, by the same tree every time.
+__device__ __forceinline__ float warp_sum(float value) {
+#pragma unroll
+    for (int bits = 16; bits > 0; bits /= 2) {
+        value += __shfl_xor_sync(0xFFFFFFFFu, value, bits);
+    }
+    return value;
+}
+
+/// The sum over a block of `kThreads` threads (a multiple of 32, along x), in all of them. Every thread calls it; a
+/// second call needs a barrier before it.
+template <int kThreads>
+__device__ __forceinline__ float block_sum(float value) {
+    static_assert(kThreads % 32 == 0 && kThreads <= 1024);
+    constexpr int kWarps = kThreads / 32;
+    SIMT_SHARED(float, of_warps, [kWarps]);
+    const int thread = static_cast<int>(threadIdx.x);
+    value = warp_sum(value);
+    if (thread % 32 == 0) {
+        of_warps[thread / 32] = value;
+    }
+    __syncthreads();  // every warp's sum is there
+    float sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < kWarps; ++i) {
+        sum += of_warps[i];
+    }
+    return sum;
+}
+
 // ---- the second stage (reduce.cu). `partials` is parts x 2 x c; `parts` >= 1.
 
 /// How many rows the parts have: each `size`, the last what is left of `rows`.

@@ -208,6 +208,8 @@ void declare_running(Declarer& add) {
     add.value(
         "--precision", &TrainConfig::precision,
         "fp32; on a GPU also tf32 (matrix products round their inputs to 10 bits) or bf16 (activations of 16 bits)");
+    add.value("--resident", &TrainConfig::resident,
+              "On a GPU: keep the training images in its memory; auto (where they fit), on, or off (send each step's)");
     add.flag("--no-graph", &TrainConfig::graph, false,
              "On a GPU: launch every kernel of a step by itself instead of replaying a recorded one");
     add.flag("--no-fuse", &TrainConfig::fused, false,

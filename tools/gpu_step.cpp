@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
+#include "engine/on_device.h"
 #include "engine/profiler.h"
 #include "kernels/error.h"
 #include "kernels/step_state.h"
@@ -30,15 +32,36 @@ GpuStep::GpuStep(Model& model, Optimizer& optimizer, Ema* ema, const LossOptions
 void GpuStep::copy_in(std::span<const Batch> batches, std::uint64_t step, double lr_factor) {
     const ProfileRange range("copy in");
     const Device device = options_.device;
-    images_.resize(std::max(images_.size(), batches.size()));
-    labels_.resize(images_.size());
-    std::size_t bytes = sizeof(StepState);
+    inputs_.resize(std::max(inputs_.size(), batches.size()));
+    // For each part of each batch, where it is and where it goes.
+    struct Part {
+        Tensor* to;
+        const void* from;
+        Shape shape;
+        DType dtype;
+    };
+    std::vector<Part> parts;
     for (std::size_t i = 0; i < batches.size(); ++i) {
         const Batch& batch = batches[i];
-        bytes += batch.images.bytes() + batch.labels.bytes();
-        if (!images_[i] || images_[i].size(0) < batch.images.size(0)) {
-            images_[i] = Tensor::empty(batch.images.shape(), DType::f32, device);
-            labels_[i] = Tensor::empty(batch.labels.shape(), DType::i32, device);
+        Input& input = inputs_[i];
+        const auto add = [&](Tensor& to, const Tensor& from) {
+            if (from) {
+                parts.push_back({&to, from.raw(), from.shape(), from.dtype()});
+            }
+        };
+        add(input.labels, batch.labels);
+        add(input.images, batch.images);
+        add(input.bytes, batch.bytes);
+        if (!batch.samples.empty()) {
+            const Shape records{batch.size(), sizeof(AugmentSample)};
+            parts.push_back({&input.samples, batch.samples.data(), records, DType::u8});
+        }
+    }
+    std::size_t bytes = sizeof(StepState);
+    for (const Part& part : parts) {
+        bytes += static_cast<std::size_t>(part.shape.elements()) * dtype_size(part.dtype);
+        if (!*part.to || part.to->size(0) < part.shape[0]) {
+            *part.to = Tensor::empty(part.shape, part.dtype, device);
             forget_graphs();  // they read the old places
         }
     }
@@ -58,12 +81,29 @@ void GpuStep::copy_in(std::span<const Batch> batches, std::uint64_t step, double
     };
     const StepState state{step, lr_factor, ema_ != nullptr ? ema_->next_decay() : 0.0f};
     send(state_.raw(), &state, sizeof state);
-    for (std::size_t i = 0; i < batches.size(); ++i) {
-        send(images_[i].raw(), batches[i].images.raw(), batches[i].images.bytes());
-        send(labels_[i].raw(), batches[i].labels.raw(), batches[i].labels.bytes());
+    for (const Part& part : parts) {
+        send(part.to->raw(), part.from, static_cast<std::size_t>(part.shape.elements()) * dtype_size(part.dtype));
     }
     staging.copied.record(device);
     staging.used = true;
+}
+
+// The first n images of a batch, in the network's type.
+Tensor GpuStep::images_of(const Input& input, std::int64_t n) const {
+    if (!input.samples) {
+        return cast(input.images.rows(0, n), options_.activations);
+    }
+    const GpuImages& make = options_.images;
+    Tensor images = Tensor::empty({n, make.size, make.size, 3}, options_.activations, options_.device);
+    const std::uint8_t* const bytes =
+        make.resident != nullptr ? make.resident->data() : std::as_const(input.bytes).data<std::uint8_t>();
+    const auto* const samples = static_cast<const AugmentSample*>(input.samples.raw());
+    const ProfileRange range("augment");
+    by_type(options_.activations, [&]<class T>() {
+        on::augment(options_.device, images.data<T>(), bytes, samples, make.look, make.contrast, static_cast<int>(n),
+                    make.size);
+    });
+    return images;
 }
 
 // Everything of an update that a graph can hold.
@@ -79,12 +119,11 @@ void GpuStep::run(std::span<const std::int64_t> sizes) {
         Variable logits, loss;
         {
             const ProfileRange range("forward");
-            const Tensor images = cast(images_[i].rows(0, sizes[i]), options_.activations);
-            logits = model_.forward(Variable(images), context);
+            logits = model_.forward(Variable(images_of(inputs_[i], sizes[i])), context);
         }
         {
             const ProfileRange range("loss");
-            loss = cross_entropy(logits, labels_[i].rows(0, sizes[i]), loss_);
+            loss = cross_entropy(logits, inputs_[i].labels.rows(0, sizes[i]), loss_);
             losses_.rows(static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1)
                 .reshape({})
                 .copy_from(std::as_const(loss).value());
@@ -106,7 +145,9 @@ void GpuStep::submit(std::span<const Batch> batches, std::uint64_t step, double 
     require(waiting() < static_cast<std::size_t>(kHistory), "gpu step: {} losses wait to be taken", waiting());
     std::vector<std::int64_t> sizes;
     for (const Batch& batch : batches) {
-        sizes.push_back(batch.images.size(0));
+        require(batch.images || (!batch.samples.empty() && options_.images.size > 0),
+                "gpu step: a batch without images, and no word on how to make them");
+        sizes.push_back(batch.size());
     }
     copy_in(batches, step, lr_factor);
     Plan& plan = plans_[sizes];

@@ -16,6 +16,14 @@
 
 namespace cutis {
 
+/// How a GPU makes the images of batches that come with samples in their place (LoaderOptions::on_gpu).
+struct GpuImages {
+    int size = 0;  ///< output side
+    AugmentLook look;
+    bool contrast = false;                     ///< whether a sample may change it
+    const ResidentImages* resident = nullptr;  ///< where the samples' bytes are; null: they come with the batch
+};
+
 struct GpuStepOptions {
     Device device;
     DType activations = DType::f32;  ///< bf16 for mixed precision
@@ -24,12 +32,13 @@ struct GpuStepOptions {
     std::uint64_t seed = 0;
     int accumulate = 1;
     float clip = 0.0f;
+    GpuImages images = {};
 };
 
 /// Training updates on a GPU. A step is a list of kernels on one stream that the host never waits for: what changes
-/// from step to step (images, labels, learning rate, step number) is copied into fixed places in device memory first,
-/// and losses are collected there. A step of given batch sizes runs kernel by kernel the first time and is recorded as
-/// a CUDA graph the second time; from then on it is one launch.
+/// from step to step (images or how to make them, labels, learning rate, step number) is copied into fixed places in
+/// device memory first, and losses are collected there. A step of given batch sizes runs kernel by kernel the first
+/// time and is recorded as a CUDA graph the second time; from then on it is one launch.
 class GpuStep {
   public:
     /// Keeps references. `ema` may be null.
@@ -62,15 +71,23 @@ class GpuStep {
         bool used = false;
     };
 
+    // What a batch brings, in fixed places on the device, of the largest size seen.
+    struct Input {
+        Tensor labels;
+        Tensor images;          ///< ready ones
+        Tensor samples, bytes;  ///< or how to make them, u8 both
+    };
+
     void run(std::span<const std::int64_t> sizes);
     void copy_in(std::span<const Batch> batches, std::uint64_t step, double lr_factor);
+    Tensor images_of(const Input& input, std::int64_t n) const;
 
     Model& model_;
     Optimizer& optimizer_;
     Ema* ema_;
     LossOptions loss_;
     GpuStepOptions options_;
-    std::vector<Tensor> images_, labels_;  ///< one per accumulated batch, of the largest size seen
+    std::vector<Input> inputs_;  ///< one per accumulated batch
     Tensor state_, losses_, history_;
     std::map<std::vector<std::int64_t>, Plan> plans_;
     std::vector<Staging> staging_;

@@ -63,6 +63,7 @@ void for_each_setting(Config& c, Visit&& visit) {
     visit("device", c.device);
     visit("backend", c.backend);
     visit("precision", c.precision);
+    visit("resident", c.resident);
     visit("graph", c.graph);
     visit("fused", c.fused);
     visit("log_every", c.log_every);

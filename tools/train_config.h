@@ -62,7 +62,8 @@ struct TrainConfig {
     std::string device = "auto";
     std::string backend = "native";
     std::string precision = "fp32";
-    bool graph = true;  ///< on a GPU: record a step once and replay it
+    std::string resident = "auto";  ///< on a GPU: the training images lie in its memory; auto, on or off
+    bool graph = true;              ///< on a GPU: record a step once and replay it
     bool fused = true;
     std::int64_t log_every = 1;
     std::string out;  ///< run directory

@@ -105,6 +105,7 @@ void check_train_config(const TrainConfig& c) {
     one_of("--device", c.device, {"auto", "cpu", "cuda"});
     one_of("--backend", c.backend, {"native", "vendor"});
     one_of("--precision", c.precision, {"fp32", "tf32", "bf16"});
+    one_of("--resident", c.resident, {"auto", "on", "off"});
     within<std::int64_t>("--log-every", c.log_every, 1, 1000000000);
 }
 

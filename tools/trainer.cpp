@@ -17,6 +17,7 @@
 #include "engine/ops.h"
 #include "engine/packed_dataset.h"
 #include "engine/profiler.h"
+#include "engine/resident_images.h"
 #include "engine/sampler.h"
 #include "kernels/error.h"
 #include "kernels/parallel.h"
@@ -131,6 +132,9 @@ class Training {
     void load_initial_weights();
     void freeze();
     void plan();
+    /// Puts the training images into the GPU's memory where they fit, or --resident on says so.
+    void keep_images_resident();
+    GpuImages gpu_images() const;
     void restore();
 
     /// One update from `accumulate` batches, fewer at the end of an epoch; false when the epoch is over.
@@ -162,8 +166,9 @@ class Training {
     std::optional<Optimizer> optimizer_;
     std::optional<Ema> ema_;
     Device device_;
+    std::optional<ResidentImages> resident_;
     std::optional<GpuStep> gpu_;
-    std::vector<std::int64_t> gpu_images_;  ///< of the updates whose losses wait
+    std::vector<std::int64_t> waiting_images_;  ///< of the updates whose losses wait
     Schedule schedule_;
     LossOptions loss_;
     std::vector<int> labels_;
@@ -305,6 +310,7 @@ void Training::plan() {
     require(config.loss == "ce" || config.loss == "focal", "loss '{}' is unknown; use ce or focal", config.loss);
     loss_.focal_gamma = config.loss == "focal" ? config.focal_gamma : 0.0f;
     if (device_.kind == DeviceKind::cuda) {
+        keep_images_resident();
         gpu_.emplace(*model_, *optimizer_, ema_ ? &*ema_ : nullptr, loss_,
                      GpuStepOptions{.device = device_,
                                     .activations = config.precision == "bf16" ? DType::bf16 : DType::f32,
@@ -312,7 +318,8 @@ void Training::plan() {
                                     .fused = config.fused,
                                     .seed = config.seed,
                                     .accumulate = config.accumulate,
-                                    .clip = config.clip_grad});
+                                    .clip = config.clip_grad,
+                                    .images = gpu_images()});
     }
 
     LoaderOptions loader;
@@ -324,7 +331,36 @@ void Training::plan() {
     loader.seed = config.seed;
     loader.threads = config.loader_threads > 0 ? config.loader_threads : std::max(1, thread_count() / 4);
     loader.prefetch = std::max(4, 2 * loader.threads);
+    loader.on_gpu = gpu_.has_value();
+    loader.resident = resident_ ? &*resident_ : nullptr;
     loader_.emplace(data_, loader);
+}
+
+void Training::keep_images_resident() {
+    const std::string& wish = run_.config.resident;
+    const std::size_t bytes = ResidentImages::bytes_needed(data_, split_.train.size(), run_.facts.size);
+    const std::size_t free = cuda_device_info(device_.index).free_memory;
+    // Half of what is free stays for activations.
+    if (wish == "off" || (wish == "auto" && bytes > free / 2)) {
+        say("training images: sent to the GPU step by step{}",
+            wish == "off" ? std::string()
+                          : fmt::format("; as a whole they are {}, and {} of its memory are free",
+                                        bytes_text(double(bytes)), bytes_text(double(free))));
+        return;
+    }
+    resident_.emplace(data_, split_.train, run_.facts.size, device_);
+    say("training images: {} in the GPU's memory", bytes_text(double(resident_->bytes())));
+}
+
+GpuImages Training::gpu_images() const {
+    GpuImages images;
+    images.size = run_.facts.size;
+    std::copy(run_.facts.mean.begin(), run_.facts.mean.end(), images.look.mean);
+    std::copy(run_.facts.std.begin(), run_.facts.std.end(), images.look.std);
+    std::copy(run_.config.augmentation.fill.begin(), run_.config.augmentation.fill.end(), images.look.fill);
+    images.contrast = run_.config.augmentation.contrast > 0.0f;
+    images.resident = resident_ ? &*resident_ : nullptr;
+    return images;
 }
 
 void Training::restore() {
@@ -428,9 +464,9 @@ void Training::drain_gpu() {
     const ProfileRange range("wait for the GPU");
     const std::vector<double> losses = gpu_->take_losses();
     for (std::size_t i = 0; i < losses.size(); ++i) {
-        record_loss(at_.step - static_cast<std::int64_t>(losses.size() - i - 1), losses[i], gpu_images_[i]);
+        record_loss(at_.step - static_cast<std::int64_t>(losses.size() - i - 1), losses[i], waiting_images_[i]);
     }
-    gpu_images_.clear();
+    waiting_images_.clear();
 }
 
 std::optional<Batch> Training::next_batch() {
@@ -456,7 +492,7 @@ bool Training::update() {
         if (!batch) {
             break;
         }
-        images += batch->images.size(0);
+        images += batch->size();
         batches.push_back(std::move(*batch));
     }
     if (batches.empty()) {
@@ -466,7 +502,7 @@ bool Training::update() {
     const double factor = schedule_.factor(at_.step);
     if (gpu_) {
         gpu_->submit(batches, static_cast<std::uint64_t>(at_.step), factor);
-        gpu_images_.push_back(images);
+        waiting_images_.push_back(images);
         ++at_.step;
     } else {
         const double loss = compute_on_cpu(batches, factor);

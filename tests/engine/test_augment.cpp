@@ -476,5 +476,34 @@ TEST(Augment, OptionsOutOfRangeAreRefusedByName) {
     EXPECT_THROW(augment_preset("heavy"), Error);
 }
 
+TEST(Augment, SourcesHaveTheSidesThatAreForeseen) {
+    for (const auto& [side, out_size] : {std::pair{90, 20}, {64, 64}, {40, 17}, {10, 24}, {450, 128}, {7, 1}, {1, 5}}) {
+        const std::vector<int> foreseen = augmentation_sides(side, out_size);
+        EXPECT_EQ(foreseen.front(), side);
+        std::vector<int> met;
+        for (const char* preset : {"none", "light", "full"}) {
+            AugmentOptions options = augment_preset(preset);
+            options.crop_scale_min = 0.02f;
+            for (const AugmentOptions& each : {options, augment_preset(preset)}) {
+                PhiloxStream random(7, RandomPurpose::augment);
+                for (int i = 0; i < 300; ++i) {
+                    const AugmentPlan plan =
+                        plan_augmentation(draw_augmentation(each, side, side, out_size, random), side, side, out_size);
+                    ASSERT_EQ(plan.source_height, plan.source_width);
+                    ASSERT_EQ(plan.sample.width, plan.source_width);
+                    met.push_back(plan.source_width);
+                }
+            }
+        }
+        for (const int each : met) {
+            EXPECT_NE(std::find(foreseen.begin(), foreseen.end(), each), foreseen.end()) << each;
+        }
+        // And none of them in vain.
+        for (const int each : foreseen) {
+            EXPECT_NE(std::find(met.begin(), met.end(), each), met.end()) << side << " to " << out_size << ": " << each;
+        }
+    }
+}
+
 }  // namespace
 }  // namespace cutis

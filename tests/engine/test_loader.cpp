@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "kernels/error.h"
+#include "tests/support/noise_pack.h"
 #include "tests/support/temp_dir.h"
 
 namespace cutis {
@@ -13,24 +14,8 @@ namespace {
 
 constexpr int kSide = 12;
 
-// `count` images of noise.
 std::filesystem::path pack(const testing::TempDir& folder, int count) {
-    const std::filesystem::path path = folder / "noise.cutis";
-    PackedDatasetWriter writer(path, kSide, {"a", "b", "c"});
-    PhiloxStream random(5, RandomPurpose::test);
-    std::vector<std::uint8_t> rgb(kSide * kSide * 3);
-    for (int i = 0; i < count; ++i) {
-        for (std::uint8_t& value : rgb) {
-            value = static_cast<std::uint8_t>(random.below(256));
-        }
-        Sample sample;
-        sample.image_id = "image_" + std::to_string(i);
-        sample.lesion_id = "lesion_" + std::to_string(i / 2);
-        sample.label = i % 3;
-        writer.add(sample, rgb);
-    }
-    writer.commit();
-    return path;
+    return testing::noise_pack(folder, count, kSide);
 }
 
 LoaderOptions options(int threads, int batch_size) {

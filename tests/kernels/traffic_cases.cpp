@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include "kernels/augment.h"
 #include "kernels/concat.h"
 #include "kernels/dropout.h"
 #include "kernels/elementwise.h"
@@ -265,6 +266,33 @@ void add_optimizers(Cases& cases, const char* name, const Sizes& sizes) {
                      }});
 }
 
+// Three images of side x side: as it is, a mirrored crop with contrast, a crop with a hole.
+template <class T>
+void add_augment(Cases& cases, const char* type, int side) {
+    std::vector<AugmentSample> samples(3);
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+        AugmentSample& s = samples[i];
+        s.first = static_cast<std::int64_t>(i) * side * side * 3;
+        s.height = s.width = side;
+        s.sampled = i > 0;
+        s.a = i == 1 ? -0.9 : 0.8;
+        s.e = 0.75;
+        s.c = i == 1 ? 0.95 * (side - 1) : 1.5;
+        s.f = 2.25;
+        s.coloured = i == 1;
+    }
+    samples[2].hole_right = samples[2].hole_bottom = side / 4;
+    for (const bool contrast : {false, true}) {
+        samples[1].contrast = contrast ? 0.2f : 0.0f;
+        cases.push_back({"augment", fmt::format("{} side {}{}", type, side, contrast ? " contrast" : ""),
+                         cuda::augment_traffic<T>(samples, contrast, side), [=](DeviceMemory& m) {
+                             const std::int64_t values = std::int64_t{3} * side * side * 3;
+                             cuda::augment(m.zeros<T>(values), m.zeros<std::uint8_t>(values), m.copy(samples),
+                                           AugmentLook{}, contrast, 3, side, {});
+                         }});
+    }
+}
+
 }  // namespace
 
 std::vector<TrafficCase> elementwise_traffic() {
@@ -275,6 +303,8 @@ std::vector<TrafficCase> elementwise_traffic() {
         }
         add_concat<T>(cases, type, 98, {64, 128, 32, 32});
         add_concat<T>(cases, type, 13, {5, 3, 7, 1, 2, 9, 4, 8, 6, 3});
+        add_augment<T>(cases, type, 64);
+        add_augment<T>(cases, type, 225);
         add_lrn<T>(cases, type, 50, 64, 5);
         add_lrn<T>(cases, type, 7, 1030, 9);
         add_lrn<T>(cases, type, 33, 13, 4);

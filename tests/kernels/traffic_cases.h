@@ -61,10 +61,11 @@ void for_types(Body&& body) {
 }
 
 // The parts of the table.
-std::vector<TrafficCase> elementwise_traffic();  ///< maps, dropout, concatenation, response normalisation, pooling
-std::vector<TrafficCase> channel_traffic();      ///< depthwise convolution, batchnorm
-std::vector<TrafficCase> matrix_traffic();       ///< products, convolution, LSTM
-std::vector<TrafficCase> training_traffic();     ///< cross entropy, optimisers
+std::vector<TrafficCase>
+elementwise_traffic();  ///< maps, dropout, augmentation, concatenation, response normalisation, pooling
+std::vector<TrafficCase> channel_traffic();   ///< depthwise convolution, batchnorm
+std::vector<TrafficCase> matrix_traffic();    ///< products, convolution, LSTM
+std::vector<TrafficCase> training_traffic();  ///< cross entropy, optimisers
 
 std::vector<TrafficCase> traffic_cases();
 

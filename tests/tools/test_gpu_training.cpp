@@ -27,11 +27,11 @@ namespace {
 constexpr int kSide = 32;
 const Device kGpu{DeviceKind::cuda, 0};
 
-std::filesystem::path pack(const testing::TempDir& folder, int images = 80) {
+std::filesystem::path pack(const testing::TempDir& folder, int images = 80, int side = kSide) {
     const std::filesystem::path path = folder / "colours.cutis";
-    PackedDatasetWriter writer(path, kSide, {"red", "green", "blue"});
+    PackedDatasetWriter writer(path, side, {"red", "green", "blue"});
     PhiloxStream random(5, RandomPurpose::test);
-    std::vector<std::uint8_t> rgb(kSide * kSide * 3);
+    std::vector<std::uint8_t> rgb(static_cast<std::size_t>(side * side) * 3);
     for (int i = 0; i < images; ++i) {
         Sample sample;
         sample.image_id = "image_" + std::to_string(i);
@@ -112,6 +112,27 @@ TEST(GpuTraining, RepeatsBitForBitWithAndWithoutGraphs) {
             expected = all;
         }
         EXPECT_EQ(all, expected) << name;
+    }
+}
+
+// Images of 72 pixels are also there as halves and as they are wanted: wherever a sample's bytes come from, they are
+// the same.
+TEST(GpuTraining, ResidentAndSentImagesAreTheSame) {
+    const testing::TempDir folder;
+    const std::filesystem::path data = pack(folder, 20, 72);
+    std::vector<double> expected;
+    for (const char* resident : {"on", "off"}) {
+        TrainConfig config = run_of(data, folder / resident, "cuda");
+        config.size = kSide;
+        config.batch_size = 4;
+        config.steps = 4;
+        config.resident = resident;
+        const std::vector<double> all = train_losses(config);
+        ASSERT_EQ(all.size(), 4u);
+        if (expected.empty()) {
+            expected = all;
+        }
+        EXPECT_EQ(all, expected) << resident;
     }
 }
 

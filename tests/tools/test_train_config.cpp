@@ -72,6 +72,7 @@ TrainConfig unusual() {
     c.device = "cpu";
     c.backend = "vendor";
     c.precision = "bf16";
+    c.resident = "off";
     c.fused = false;
     c.graph = false;
     c.log_every = 10;
@@ -250,6 +251,7 @@ TEST(TrainRules, NameTheFlagOfABadSetting) {
         {[](TrainConfig& c) { c.device = "gpu"; }, "--device"},
         {[](TrainConfig& c) { c.backend = "cudnn"; }, "--backend"},
         {[](TrainConfig& c) { c.precision = "fp16"; }, "--precision"},
+        {[](TrainConfig& c) { c.resident = "yes"; }, "--resident"},
         {[](TrainConfig& c) { c.log_every = 0; }, "--log-every"},
     };
     for (const Case& c : cases) {
