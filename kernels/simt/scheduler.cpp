@@ -41,6 +41,11 @@ constexpr std::size_t kSharedLimit = 227 * 1024;  // of a block on sm_90
 constexpr unsigned kClusterLimit = 8;
 constexpr unsigned char kFill = 0xFF;  // a float of these bytes is NaN
 
+// std::mt19937 in all but the name. Of that one the linker may take the copy that some other file has compiled with the
+// thread sanitizer, and CUDA threads would race for it.
+using Random = std::mersenne_twister_engine<std::uint32_t, 32, 624, 397, 31, 0x9908b0dfu, 11, 0xffffffffu, 7,
+                                            0x9d2c5680u, 15, 0xefc60000u, 18, 1812433253u>;
+
 struct BrokenRule : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -219,7 +224,7 @@ class Worker {
     std::size_t ready_head_ = 0;
     unsigned started_ = 0, done_ = 0;
     std::exception_ptr error_;
-    std::mt19937 random_;
+    Random random_;
     char end_token_;
 };
 
@@ -837,7 +842,7 @@ cudaError_t run_grid(const Grid& grid, const std::function<void()>& body) {
             launch.order[i] = static_cast<unsigned>(options().order == Order::reverse ? launch.clusters - 1 - i : i);
         }
         if (options().order == Order::random) {
-            std::shuffle(launch.order.begin(), launch.order.end(), std::mt19937(options().seed));
+            std::shuffle(launch.order.begin(), launch.order.end(), Random(options().seed));
         }
     }
     if (g_observer.begin != nullptr) {
