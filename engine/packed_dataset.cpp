@@ -1,5 +1,6 @@
 #include "engine/packed_dataset.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -7,6 +8,8 @@
 #include <utility>
 
 #include "engine/crc32c.h"
+#include "engine/image.h"
+#include "engine/image_layout.h"
 #include "engine/json.h"
 #include "engine/text.h"
 #include "kernels/error.h"
@@ -22,6 +25,7 @@ constexpr std::uint32_t kVersion = 1;
 constexpr std::size_t kPageSize = 4096;
 constexpr int kLargestImage = 16384;
 constexpr const char* kRemedy = "run `cutis prepare` again";
+constexpr PackedCodec kCodecs[] = {PackedCodec::raw, PackedCodec::jpeg};
 
 struct Header {
     char magic[8];
@@ -142,8 +146,44 @@ std::vector<Sample> read_samples(const IndexReader& reader, std::size_t classes)
     return samples;
 }
 
+PackedCodec read_codec(const IndexReader& reader, std::string_view name) {
+    const std::string text = reader.text("codec");
+    const auto* const codec = std::find_if(std::begin(kCodecs), std::end(kCodecs),
+                                           [&](PackedCodec candidate) { return name_of(candidate) == text; });
+    require(codec != std::end(kCodecs),
+            "{}: its images are stored as '{}', but this cutis reads 'raw' and 'jpeg'; {}, or use a newer cutis", name,
+            printable(text), kRemedy);
+    return *codec;
+}
+
+/// Where the images begin, and where the last one ends: at `end`, since no byte may lie outside of all checksums.
+std::vector<std::uint64_t> read_offsets(const IndexReader& reader, const PackedIndex& index, std::uint64_t end,
+                                        std::string_view name) {
+    const std::size_t count = index.samples.size();
+    std::vector<std::uint64_t> offsets{kPageSize};
+    if (index.codec == PackedCodec::raw) {
+        const std::uint64_t data_bytes = end - kPageSize;
+        const std::uint64_t each = image_bytes(index.image_size);
+        require(data_bytes % each == 0 && data_bytes / each == count,
+                "{}: {} images of {} x {} pixels do not take the {} bytes that are there; {}", name, count,
+                index.image_size, index.image_size, data_bytes, kRemedy);
+        for (std::size_t i = 0; i < count; ++i) {
+            offsets.push_back(offsets.back() + each);
+        }
+        return offsets;
+    }
+    const nlohmann::json& sizes = reader.member("sizes");
+    reader.check(sizes.is_array() && sizes.size() == count, "sizes");
+    for (const nlohmann::json& size : sizes) {
+        const auto left = static_cast<std::int64_t>(end - offsets.back());
+        offsets.push_back(offsets.back() + static_cast<std::uint64_t>(reader.number(size, "sizes", 1, left)));
+    }
+    reader.check(offsets.back() == end, "sizes");
+    return offsets;
+}
+
 std::string index_text(const PackedIndex& index, const std::string& name) {
-    nlohmann::ordered_json json{{"codec", "raw"},
+    nlohmann::ordered_json json{{"codec", name_of(index.codec)},
                                 {"image_size", index.image_size},
                                 {"class_names", index.class_names},
                                 {"has_lesion_ids", index.has_lesion_ids},
@@ -158,6 +198,11 @@ std::string index_text(const PackedIndex& index, const std::string& name) {
         json["labels"].push_back(sample.label);
     }
     json["checksums"] = index.checksums;
+    if (index.codec == PackedCodec::jpeg) {
+        for (std::size_t i = 0; i < index.samples.size(); ++i) {
+            json["sizes"].push_back(index.offsets[i + 1] - index.offsets[i]);
+        }
+    }
     try {
         return json.dump();
     } catch (const nlohmann::json::exception& error) {
@@ -166,6 +211,10 @@ std::string index_text(const PackedIndex& index, const std::string& name) {
 }
 
 }  // namespace
+
+std::string_view name_of(PackedCodec codec) {
+    return codec == PackedCodec::jpeg ? "jpeg" : "raw";
+}
 
 PackedIndex parse_packed_index(std::span<const std::byte> file, std::string_view name) {
     const Header header = read_header(file, name);
@@ -177,9 +226,7 @@ PackedIndex parse_packed_index(std::span<const std::byte> file, std::string_view
     const nlohmann::json json =
         parse_json({reinterpret_cast<const char*>(bytes.data()), bytes.size()}, fmt::format("{}: index", name));
     const IndexReader reader(json, name);
-    const std::string codec = reader.text("codec");
-    require(codec == "raw", "{}: its images are stored as '{}', but this cutis reads only 'raw'; {}", name,
-            printable(codec), kRemedy);
+    index.codec = read_codec(reader, name);
     index.image_size = static_cast<int>(reader.number(reader.member("image_size"), "image_size", 1, kLargestImage));
     index.class_names = reader.texts("class_names");
     index.has_lesion_ids = reader.flag("has_lesion_ids");
@@ -193,26 +240,55 @@ PackedIndex parse_packed_index(std::span<const std::byte> file, std::string_view
         index.checksums.push_back(static_cast<std::uint32_t>(
             reader.number(checksum, "checksums", 0, std::numeric_limits<std::uint32_t>::max())));
     }
-    const std::uint64_t data_bytes = header.index_offset - kPageSize;
-    const std::uint64_t each = image_bytes(index.image_size);
-    require(data_bytes % each == 0 && data_bytes / each == index.samples.size(),
-            "{}: {} images of {} x {} pixels do not take the {} bytes that are there; {}", name, index.samples.size(),
-            index.image_size, index.image_size, data_bytes, kRemedy);
+    index.offsets = read_offsets(reader, index, header.index_offset, name);
     return index;
 }
 
 PackedDataset::PackedDataset(const std::filesystem::path& path)
-    : file_(path), index_(parse_packed_index(file_.bytes(), path.string())) {}
+    : file_(path), index_(parse_packed_index(file_.bytes(), path.string())) {
+    if (codec() == PackedCodec::jpeg) {
+        decoded_ = std::make_unique<Decoded>();
+        decoded_->images.resize(size());
+    }
+}
+
+std::string PackedDataset::name_of_image(std::size_t i) const {
+    return fmt::format("{}: image {} ('{}')", path().string(), i, printable(sample(i).image_id));
+}
+
+std::span<const std::byte> PackedDataset::stored(std::size_t i) const {
+    const std::uint64_t begin = index_.offsets[i], end = index_.offsets[i + 1];
+    const auto bytes = file_.bytes().subspan(begin, end - begin);
+    if (crc32c(bytes) != index_.checksums[i]) {
+        fail("{} is damaged (bytes {} to {}); {}", name_of_image(i), begin, end - 1, kRemedy);
+    }
+    return bytes;
+}
 
 std::span<const std::uint8_t> PackedDataset::image(std::size_t i) const {
     require(i < size(), "{}: image {} was asked for, but it has {}", path().string(), i, size());
-    const std::size_t bytes = image_bytes(image_size());
-    const auto image = file_.bytes().subspan(kPageSize + i * bytes, bytes);
-    if (crc32c(image) != index_.checksums[i]) {
-        fail("{}: image {} ('{}') is damaged (bytes {} to {}); {}", path().string(), i, printable(sample(i).image_id),
-             kPageSize + i * bytes, kPageSize + (i + 1) * bytes - 1, kRemedy);
+    if (decoded_ == nullptr) {
+        const auto rgb = stored(i);
+        return {reinterpret_cast<const std::uint8_t*>(rgb.data()), rgb.size()};
     }
-    return {reinterpret_cast<const std::uint8_t*>(image.data()), image.size()};
+    std::vector<std::uint8_t>& kept = decoded_->images[i];
+    {
+        const std::lock_guard lock(decoded_->mutex);
+        if (!kept.empty()) {
+            return kept;
+        }
+    }
+    // Unlocked, so that threads decode side by side: where two decode the same image, the second result is dropped.
+    const auto bytes = stored(i);
+    require(is_jpeg(bytes), "{} is no JPEG file; {}", name_of_image(i), kRemedy);
+    Image image = decode_image(bytes, name_of_image(i));
+    require(image.width == image_size() && image.height == image_size(), "{} has {} x {} pixels instead of {} x {}; {}",
+            name_of_image(i), image.width, image.height, image_size(), image_size(), kRemedy);
+    const std::lock_guard lock(decoded_->mutex);
+    if (kept.empty()) {
+        kept = std::move(image.rgb);
+    }
+    return kept;
 }
 
 std::string PackedDataset::checksum() const {
@@ -221,31 +297,45 @@ std::string PackedDataset::checksum() const {
 
 PackedDatasetWriter::PackedDatasetWriter(const std::filesystem::path& path, int image_size,
                                          std::vector<std::string> class_names, bool has_lesion_ids,
-                                         std::map<std::string, std::string> properties)
+                                         std::map<std::string, std::string> properties, PackedCodec codec)
     : name_(path.string()), file_(path) {
     require(image_size >= 1 && image_size <= kLargestImage, "{}: images of {} pixels a side; 1 to {} are possible",
             name_, image_size, kLargestImage);
+    if (codec == PackedCodec::jpeg) {
+        check_image_size(image_size, image_size, name_);  // what can be decoded again
+    }
     require(!class_names.empty(), "{}: no class names; a data set needs at least one", name_);
+    index_.codec = codec;
     index_.image_size = image_size;
     index_.class_names = std::move(class_names);
     index_.has_lesion_ids = has_lesion_ids;
     index_.properties = std::move(properties);
     const std::string page(kPageSize, '\0');  // overwritten by commit
     file_.write(page);
+    index_.offsets.push_back(file_.size());
 }
 
-void PackedDatasetWriter::add(const Sample& sample, std::span<const std::uint8_t> rgb) {
-    require(rgb.size() == image_bytes(index_.image_size),
-            "{}: image '{}' has {} bytes, but {} x {} pixels of RGB take {}", name_, printable(sample.image_id),
-            rgb.size(), index_.image_size, index_.image_size, image_bytes(index_.image_size));
+void PackedDatasetWriter::add(const Sample& sample, std::span<const std::uint8_t> image) {
+    const int side = index_.image_size;
+    if (index_.codec == PackedCodec::jpeg) {
+        const std::string name = fmt::format("{}: image '{}'", name_, printable(sample.image_id));
+        require(is_jpeg(std::as_bytes(image)), "{} is no JPEG file, but the codec is 'jpeg'; encode it first", name);
+        const ImageLayout layout = inspect_jpeg(std::as_bytes(image), name);
+        require(layout.width == side && layout.height == side, "{} has {} x {} pixels instead of {} x {}", name,
+                layout.width, layout.height, side, side);
+    } else {
+        require(image.size() == image_bytes(side), "{}: image '{}' has {} bytes, but {} x {} pixels of RGB take {}",
+                name_, printable(sample.image_id), image.size(), side, side, image_bytes(side));
+    }
     require(sample.label >= 0 && static_cast<std::size_t>(sample.label) < index_.class_names.size(),
             "{}: image '{}' has label {}, but there are {} classes", name_, printable(sample.image_id), sample.label,
             index_.class_names.size());
     require(image_ids_.insert(sample.image_id).second, "{}: image '{}' was added before; give each image once", name_,
             printable(sample.image_id));
-    file_.write(rgb.data(), rgb.size());
+    file_.write(image.data(), image.size());
     index_.samples.push_back(sample);
-    index_.checksums.push_back(crc32c(std::as_bytes(rgb)));
+    index_.checksums.push_back(crc32c(std::as_bytes(image)));
+    index_.offsets.push_back(file_.size());
 }
 
 void PackedDatasetWriter::commit() {

@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(kThreads, 2)
             fetch_row<K>({ring + slot * slot_values}, {x}, row, r,
                          r >= 0 && r < s.h && r < (place.row_end - 1) * kStride + 2, first_column, s.h, s.w, c, place);
         }
-        ptx::cp_async_commit();
+        ptx::cp_async_commit();  // also an empty group: the wait counts groups
     };
 #pragma unroll
     for (int step = 0; step < kSlots - 1; ++step) {
@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kThreads, 2)
         if (step >= steps) {
             return false;
         }
-        ptx::cp_async_wait<kSlots - 2>();
+        ptx::cp_async_wait<kSlots - 2>();  // this thread's part of the row is here
         __syncthreads();  // this step's row is there for all; the slot of the one before is free
         fetch(step + kSlots - 1, slot == 0 ? kSlots - 1 : slot - 1);
         return true;

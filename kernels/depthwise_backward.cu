@@ -160,7 +160,7 @@ __global__ void __launch_bounds__(kThreads, kDx&& kDw ? 1 : 2)
                 }
             }
         }
-        ptx::cp_async_commit();
+        ptx::cp_async_commit();  // also an empty group: the wait counts groups
     };
 #pragma unroll
     for (int step = 0; step < kSlots - 1; ++step) {
@@ -271,7 +271,7 @@ __global__ void __launch_bounds__(kThreads, kDx&& kDw ? 1 : 2)
         if (step >= steps) {
             return false;
         }
-        ptx::cp_async_wait<kSlots - 2>();
+        ptx::cp_async_wait<kSlots - 2>();  // this thread's part of the rows is here
         __syncthreads();  // this step's rows are there for all; the slot of the step before is free
         fetch(step + kSlots - 1, slot == 0 ? kSlots - 1 : slot - 1);
         return true;

@@ -157,7 +157,7 @@ __device__ __forceinline__ void write_tile(const Epilogue<typename Tile::T>& epi
     }
 
     // Columns' sums: [2][kRowStep][kN] over the tile, whose values nobody needs any more.
-    __syncthreads();
+    __syncthreads();  // the tile has been read
     cuda::store<N>(tile + first_row * Tile::kN + tile_column, first);
     cuda::store<N>(tile + (kRowStep + first_row) * Tile::kN + tile_column, second);
     if (first_row == 0) {

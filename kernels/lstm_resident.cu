@@ -105,7 +105,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
             ptx::cp_async16(to, chunks.gate_inside ? gates_chunk + std::int64_t{step} * 4 * s.h : gates,
                             chunks.gate_inside);
         }
-        ptx::cp_async_commit();
+        ptx::cp_async_commit();  // also an empty group: the wait counts groups
     };
     const auto write_out = [&](int step) {
         if (chunks.gate_inside) {
@@ -145,7 +145,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
     if (c0 != nullptr && unit_inside && first_sample + place.sample < s.n) {
         c = load<N>(c0 + std::int64_t{first_sample + place.sample} * s.h + unit);
     }
-    ptx::cp_async_wait<1>();
+    ptx::cp_async_wait<1>();  // this thread's part of step 0's projection is here
     // hidden[0], bias and the projection of step 0 are there; every block of the cluster has begun
     simt::cluster_sync<Shape::kBlocks>();
 
@@ -178,7 +178,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
             h = splat<N>(0.0f);  // its weights are zeros, but its projection was never written
         }
         store_everywhere<Shape>(&hidden[(step + 1) % 2][place.sample][unit], h);
-        ptx::cp_async_wait<1>();
+        ptx::cp_async_wait<1>();  // this thread's part of the next step's projection is here
         // the next hidden state and projection are there; this step's arrays have been read
         simt::cluster_sync<Shape::kBlocks>();
     }
@@ -232,7 +232,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
                 ptx::cp_async16(&stage.cells[chunks.sample][chunks.unit], from, wanted);
             }
         }
-        ptx::cp_async_commit();
+        ptx::cp_async_commit();  // also an empty group: the wait counts groups
     };
     const auto write_out = [&](int step) {
         if (chunks.gate_inside) {
@@ -255,7 +255,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
         c = load<N>(cells + (std::int64_t{first_sample + place.sample} * s.t + s.t - 1) * s.h + unit);
         dc = dc_n != nullptr ? load<N>(dc_n + state) : dc;
     }
-    ptx::cp_async_wait<1>();
+    ptx::cp_async_wait<1>();  // this thread's part of what the last step needs is here
     // what the last step needs is there, and every block of the cluster has begun
     simt::cluster_sync<Shape::kBlocks>();
 
@@ -288,7 +288,7 @@ __global__ void __launch_bounds__(Shape::kThreads, 1)
             }
             store_everywhere<Shape>(&gradients[step % 2][place.sample][k * Shape::kHidden + unit], gate[k]);
         }
-        ptx::cp_async_wait<1>();
+        ptx::cp_async_wait<1>();  // this thread's part of what step - 1 needs is here
         // dgates and the arrays of step - 1 are there; this step's have been read
         simt::cluster_sync<Shape::kBlocks>();
     }

@@ -246,9 +246,9 @@ __global__ void __launch_bounds__(kThreads) backward_kernel(T* dlogits, Backward
         on_label *= powf(rest, arg.gamma) - slope;
         // dlogits may be the probabilities: everyone has read the label's before anyone stores.
         if constexpr (RowWarps == 1) {
-            __syncwarp();
+            __syncwarp();  // the row's lanes have read it
         } else {
-            __syncthreads();
+            __syncthreads();  // the row's threads have read it
         }
     }
     const float total = on_label + spread * arg.totals->classes;

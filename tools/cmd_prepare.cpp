@@ -1,6 +1,8 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <memory>
+#include <optional>
+#include <string>
 
 #include "engine/text.h"
 #include "kernels/parallel.h"
@@ -16,6 +18,8 @@ struct Options {
     std::string metadata, out, class_names;
     int size = 224;
     bool keep_aspect = false, skip_bad = false;
+    std::string codec = "raw";
+    std::optional<int> jpeg_quality;
     int threads = 0;
 };
 
@@ -34,7 +38,19 @@ void print_counts(const Prepared& prepared) {
     line("all", grouped_digits(prepared.images), grouped_digits(prepared.lesions));
 }
 
+PackedCodec codec_of(const Options& options) {
+    const PackedCodec codec = options.codec == name_of(PackedCodec::jpeg) ? PackedCodec::jpeg : PackedCodec::raw;
+    if (options.jpeg_quality) {
+        require_within("--jpeg-quality", *options.jpeg_quality, 1, 100);
+        if (codec != PackedCodec::jpeg) {
+            throw Misuse("--jpeg-quality is for --codec jpeg; give both, or neither");
+        }
+    }
+    return codec;
+}
+
 void run(const Options& options) {
+    const PackedCodec codec = codec_of(options);
     require_within("--size", options.size, 1, 16384);
     use_threads(options.threads);
     const PrepareOptions wanted{.folders = {options.images.begin(), options.images.end()},
@@ -46,6 +62,8 @@ void run(const Options& options) {
                                 .size = options.size,
                                 .keep_aspect = options.keep_aspect,
                                 .skip_bad = options.skip_bad,
+                                .codec = codec,
+                                .jpeg_quality = options.jpeg_quality.value_or(kJpegQuality),
                                 .threads = thread_count()};
     const Prepared prepared = prepare(wanted);
     for (const std::string& notice : prepared.notices) {
@@ -62,7 +80,8 @@ void run(const Options& options) {
         }
     }
     print_counts(prepared);
-    say("{}: {} x {} pixels, {}, checksum {}", options.out, options.size, options.size,
+    say("{}: {} x {} pixels, {}, {}, checksum {}", options.out, options.size, options.size,
+        codec == PackedCodec::jpeg ? fmt::format("JPEG of quality {}", wanted.jpeg_quality) : "raw",
         bytes_text(static_cast<double>(prepared.bytes)), prepared.checksum);
     say("{} images in {} ({:.0f} images/s)", prepared.images, duration_text(prepared.seconds),
         static_cast<double>(prepared.images) / std::max(prepared.seconds, 1e-9));
@@ -92,11 +111,22 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
                       "Keep the whole image: scale the longer side, fill the rest with black");
     command->add_flag("--skip-bad", options->skip_bad,
                       "Leave out rows whose image is missing or damaged, and list them");
+    command
+        ->add_option("--codec", options->codec,
+                     "raw, or jpeg: a file that is a twentieth as large and can be carried to another machine, with "
+                     "images that are a little changed and decoded again in memory")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"raw", "jpeg"}));
+    command
+        ->add_option("--jpeg-quality", options->jpeg_quality,
+                     "1 to 100, for --codec jpeg; above 90 colour is stored as finely as brightness")
+        ->default_str(std::to_string(kJpegQuality));
     command->add_option("--class-names", options->class_names, "Classes of one's own, in their order: a,b,c");
     add_threads_option(*command, options->threads);
     command->footer(examples(
         {"cutis prepare --images HAM10000_images --metadata HAM10000_metadata.csv --out ham10000.cutis",
          "cutis prepare --images part_1 --images part_2 --metadata HAM10000_metadata.csv --size 160 --out small.cutis",
+         "cutis prepare --images HAM10000_images --metadata HAM10000_metadata.csv --codec jpeg --out to_carry.cutis",
          "cutis prepare --images photos --metadata labels.csv --class-names benign,malignant --skip-bad --out "
          "own.cutis"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });

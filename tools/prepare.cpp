@@ -1,6 +1,7 @@
 #include "tools/prepare.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <system_error>
 #include <unordered_map>
@@ -8,8 +9,8 @@
 
 #include "engine/csv.h"
 #include "engine/image.h"
+#include "engine/jpeg_encode.h"
 #include "engine/metadata.h"
-#include "engine/packed_dataset.h"
 #include "engine/resize.h"
 #include "engine/text.h"
 #include "kernels/error.h"
@@ -95,18 +96,22 @@ void require_images(const std::vector<Row>& rows, const PrepareOptions& options)
     }
 }
 
-/// An image ready to be packed, or why there is none.
+/// An image as the codec stores it, or why there is none.
 struct Outcome {
-    std::vector<std::uint8_t> rgb;
+    std::vector<std::uint8_t> image;
     std::string reason;
 };
 
-Outcome decode(const Row& row, const PrepareOptions& options) {
+Outcome make_image(const Row& row, const PrepareOptions& options) {
     if (row.image.empty()) {
         return {{}, fmt::format("{}: its image file is missing", row.place)};
     }
     try {
-        return {fit_square(load_image(row.image), options.size, options.keep_aspect).rgb, {}};
+        Image image = fit_square(load_image(row.image), options.size, options.keep_aspect);
+        if (options.codec == PackedCodec::jpeg) {
+            return {encode_jpeg(image.rgb, options.size, options.size, options.jpeg_quality), {}};
+        }
+        return {std::move(image.rgb), {}};
     } catch (const Error& error) {
         return {{}, error.what()};
     }
@@ -142,19 +147,23 @@ class Counter {
 };
 
 void pack(const std::vector<Row>& rows, const Labels& labels, const PrepareOptions& options, Prepared& prepared) {
+    std::map<std::string, std::string> properties{{"framing", options.keep_aspect ? "whole" : "crop"}};
+    if (options.codec == PackedCodec::jpeg) {
+        properties["jpeg_quality"] = std::to_string(options.jpeg_quality);
+    }
     PackedDatasetWriter writer(options.out, options.size, labels.class_names, labels.has_lesion_ids,
-                               {{"framing", options.keep_aspect ? "whole" : "crop"}});
+                               std::move(properties), options.codec);
     Counter counter(labels.class_names);
     const auto count = static_cast<std::int64_t>(rows.size());
     Progress progress("prepare", count, "images");
     ReadAhead<Outcome> images(count, options.threads, kAheadPerThread * options.threads,
-                              [&](std::int64_t i) { return decode(rows[static_cast<std::size_t>(i)], options); });
+                              [&](std::int64_t i) { return make_image(rows[static_cast<std::size_t>(i)], options); });
     for (std::int64_t i = 0; i < count; ++i) {
         throw_if_stopped();
         const Row& row = rows[static_cast<std::size_t>(i)];
         const Outcome outcome = images.next();
         if (outcome.reason.empty()) {
-            writer.add(*row.sample, outcome.rgb);
+            writer.add(*row.sample, outcome.image);
             counter.add(*row.sample);
         } else {
             require(options.skip_bad, "{}; --skip-bad leaves such images out", outcome.reason);

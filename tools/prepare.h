@@ -5,7 +5,12 @@
 #include <string>
 #include <vector>
 
+#include "engine/packed_dataset.h"
+
 namespace cutis {
+
+/// The largest round quality that keeps HAM10000 at 224 pixels below 64 MiB (docs/data.md has the figures).
+inline constexpr int kJpegQuality = 80;
 
 struct PrepareOptions {
     std::vector<std::filesystem::path> folders;  ///< with the images; folders in them count, too
@@ -15,6 +20,8 @@ struct PrepareOptions {
     int size = 224;
     bool keep_aspect = false;
     bool skip_bad = false;
+    PackedCodec codec = PackedCodec::raw;
+    int jpeg_quality = kJpegQuality;  ///< 1 to 100; for codec jpeg
     int threads = 1;
 };
 
@@ -40,9 +47,10 @@ struct Prepared {
 };
 
 /// Decodes every image that the metadata name, makes it size x size, and packs all in the order of the metadata: the
-/// same content gives the same file, bit for bit, on any number of threads. Shows its progress on the console. Throws
-/// Error naming the row or the image: a folder without images, two files for one row, a missing or damaged image
-/// (unless skip_bad), no image left; and Stopped after a signal. In every such case an earlier `out` stays as it was.
+/// same content and options give the same file, bit for bit, on any number of threads. Shows its progress on the
+/// console. Throws Error naming the row or the image: a folder without images, two files for one row, a missing or
+/// damaged image (unless skip_bad), no image left; and Stopped after a signal. In every such case an earlier `out`
+/// stays as it was.
 Prepared prepare(const PrepareOptions& options);
 
 }  // namespace cutis

@@ -41,6 +41,11 @@ constexpr std::size_t kSharedLimit = 227 * 1024;  // of a block on sm_90
 constexpr unsigned kClusterLimit = 8;
 constexpr unsigned char kFill = 0xFF;  // a float of these bytes is NaN
 
+// std::mt19937 in all but the name. Of that one the linker may take the copy that some other file has compiled with the
+// thread sanitizer, and CUDA threads would race for it.
+using Random = std::mersenne_twister_engine<std::uint32_t, 32, 624, 397, 31, 0x9908b0dfu, 11, 0xffffffffu, 7,
+                                            0x9d2c5680u, 15, 0xefc60000u, 18, 1812433253u>;
+
 struct BrokenRule : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
@@ -63,6 +68,40 @@ struct PendingCopy {
     int group;
 };
 
+// A thread's copies under way, oldest first. A ring, because a vector moves what is left with memmove, which the thread
+// sanitizer takes for the CUDA thread's own doing, and for a race with the same thread of another block.
+class CopyQueue {
+  public:
+    void reserve(std::size_t copies) {
+        if (ring_.size() < copies) {
+            std::vector<PendingCopy> larger(copies);
+            for (std::size_t i = 0; i < count_; ++i) {
+                larger[i] = ring_[(first_ + i) % ring_.size()];
+            }
+            ring_.swap(larger);
+            first_ = 0;
+        }
+    }
+    void clear() { first_ = count_ = 0; }
+    bool empty() const { return count_ == 0; }
+    const PendingCopy& front() const { return ring_[first_]; }
+    void pop() {
+        first_ = first_ + 1 == ring_.size() ? 0 : first_ + 1;
+        --count_;
+    }
+    void push(const PendingCopy& copy) {
+        if (count_ == ring_.size()) {
+            reserve(std::max<std::size_t>(16, 2 * count_));
+        }
+        const std::size_t end = first_ + count_++;
+        ring_[end < ring_.size() ? end : end - ring_.size()] = copy;
+    }
+
+  private:
+    std::vector<PendingCopy> ring_;
+    std::size_t first_ = 0, count_ = 0;
+};
+
 struct Block;
 
 struct CudaThread : ThreadView {
@@ -72,7 +111,7 @@ struct CudaThread : ThreadView {
     State state;
     Site site;
     int copy_group;
-    std::vector<PendingCopy> copies;
+    CopyQueue copies;
 };
 
 bool same(Site a, Site b) {
@@ -185,7 +224,7 @@ class Worker {
     std::size_t ready_head_ = 0;
     unsigned started_ = 0, done_ = 0;
     std::exception_ptr error_;
-    std::mt19937 random_;
+    Random random_;
     char end_token_;
 };
 
@@ -646,11 +685,11 @@ void Worker::warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, i
 // The calling thread's copies land, but those of the last `pending` groups.
 void Worker::land_copies(int pending) {
     CudaThread& thread = self();
-    auto next = thread.copies.begin();
-    for (; next != thread.copies.end() && next->group < thread.copy_group - pending; ++next) {
-        next->copy(next->to, next->from, next->wanted);
+    for (CopyQueue& copies = thread.copies; !copies.empty() && copies.front().group < thread.copy_group - pending;
+         copies.pop()) {
+        const PendingCopy& next = copies.front();
+        next.copy(next.to, next.from, next.wanted);
     }
-    thread.copies.erase(thread.copies.begin(), next);
 }
 
 void* Worker::shared_array(const void* key, std::size_t bytes) {
@@ -803,7 +842,7 @@ cudaError_t run_grid(const Grid& grid, const std::function<void()>& body) {
             launch.order[i] = static_cast<unsigned>(options().order == Order::reverse ? launch.clusters - 1 - i : i);
         }
         if (options().order == Order::random) {
-            std::shuffle(launch.order.begin(), launch.order.end(), std::mt19937(options().seed));
+            std::shuffle(launch.order.begin(), launch.order.end(), Random(options().seed));
         }
     }
     if (g_observer.begin != nullptr) {
@@ -874,6 +913,10 @@ void* shared_of_rank(void* pointer, unsigned rank, Site site) {
     if (rank >= thread.cluster_size) {
         broken_rule(site, "map_shared: block %u of a cluster of %u", rank, thread.cluster_size);
     }
+    if (rank != thread.cluster_rank && running_worker->cluster_barrier.generation == 0) {
+        // Nothing else says that it has: here blocks begin together, on a GPU one may come late.
+        broken_rule(site, "map_shared: block %u may not have begun yet; cluster_sync first", rank);
+    }
     // The blocks' arrays lie in arenas of one layout only if they were placed in one order: look the array up by its
     // key.
     const auto* const bytes = static_cast<const char*>(pointer);
@@ -896,7 +939,7 @@ void queue_copy(CopyFunction copy, void* to, const void* from, bool wanted) {
     if (running_worker->lands_early()) {
         copy(to, from, wanted);
     } else {
-        thread.copies.push_back({copy, to, from, wanted, thread.copy_group});
+        thread.copies.push({copy, to, from, wanted, thread.copy_group});
     }
 }
 

@@ -38,7 +38,12 @@ void check(std::span<const std::byte> file) {
     if (fuzz::accepts([&] { index = parse_packed_index(file, "fuzz.cutis"); })) {
         const auto side = static_cast<std::size_t>(index.image_size);
         fuzz::insist(!index.samples.empty() && index.samples.size() == index.checksums.size());
-        fuzz::insist(kPageSize + index.samples.size() * side * side * 3 < file.size());
+        fuzz::insist(index.offsets.size() == index.samples.size() + 1);
+        fuzz::insist(index.offsets.front() == kPageSize && index.offsets.back() < file.size());
+        for (std::size_t i = 0; i < index.samples.size(); ++i) {
+            fuzz::insist(index.offsets[i] < index.offsets[i + 1]);
+            fuzz::insist(index.codec != PackedCodec::raw || index.offsets[i + 1] - index.offsets[i] == side * side * 3);
+        }
         for (const Sample& sample : index.samples) {
             fuzz::insist(sample.label >= 0 && static_cast<std::size_t>(sample.label) < index.class_names.size());
         }

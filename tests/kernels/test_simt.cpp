@@ -40,10 +40,10 @@ void in_every_order(Body&& body) {
 
 // The message of a launch that must fail, and that the next launch is not disturbed.
 template <auto Kernel>
-std::string broken(unsigned shared_bytes = 0, unsigned threads = kThreads) {
+std::string broken(unsigned shared_bytes = 0, unsigned threads = kThreads, unsigned cluster = 1) {
     DeviceArray<float> out(1024);
-    const cudaError_t error =
-        simt::launch<Kernel>({.grid = 1, .block = threads, .shared_bytes = shared_bytes}, nullptr, out.data());
+    const cudaError_t error = simt::launch<Kernel>(
+        {.grid = cluster, .block = threads, .shared_bytes = shared_bytes, .cluster = cluster}, nullptr, out.data());
     const std::string message = cudaGetErrorString(error);
     EXPECT_EQ(error, cudaErrorLaunchFailure) << message;
     EXPECT_EQ(cudaGetLastError(), error);
@@ -310,6 +310,13 @@ __global__ void unaligned_copy(float* out) {
 __global__ void no_dynamic_memory(float* out) {
     out[0] = *simt::dynamic_shared<float>();
 }
+// The barrier orders a block's own threads; the other block may not have begun.
+__global__ void neighbour_too_early(float* out) {
+    SIMT_SHARED(float, mine, [kThreads]);
+    mine[threadIdx.x] = 1.0f;
+    __syncthreads();
+    out[threadIdx.x] = simt::map_shared(mine, 1 - simt::cluster_rank())[threadIdx.x];
+}
 __global__ void cluster_without_one(float*) {
     if (threadIdx.x < 3) {
         simt::cluster_sync();
@@ -350,6 +357,11 @@ TEST(SimtErrors, TellMissingDynamicMemory) {
 }
 TEST(SimtErrors, TellWhoIsMissingInACluster) {
     EXPECT_SAYS(broken<cluster_without_one>(), "wait at cluster_sync");
+}
+TEST(SimtErrors, TellBlocksOfAClusterThatMayNotHaveBegun) {
+    in_every_order([] {
+        EXPECT_SAYS(broken<neighbour_too_early>(0, kThreads, 2), "may not have begun yet; cluster_sync first");
+    });
 }
 
 #if !defined(__SANITIZE_ADDRESS__)  // which stops the program at the write itself
@@ -411,11 +423,10 @@ int orders_that_show_it(unsigned shared_bytes = 0, unsigned cluster = 1) {
     int shown = 0;
     in_every_order([&] {
         DeviceArray<float> out(kThreads);
-        EXPECT_EQ(
-            simt::launch<Kernel>({.grid = cluster, .block = kThreads, .shared_bytes = shared_bytes, .cluster = cluster},
-                                 nullptr, out.data()),
-            cudaSuccess);
-        shown += out.values() != std::vector<float>(kThreads, 1.0f) ? 1 : 0;
+        simt::launch<Kernel>({.grid = cluster, .block = kThreads, .shared_bytes = shared_bytes, .cluster = cluster},
+                             nullptr, out.data());
+        const bool refused = cudaGetLastError() != cudaSuccess;
+        shown += refused || out.values() != std::vector<float>(kThreads, 1.0f) ? 1 : 0;
     });
     return shown;
 }

@@ -2,11 +2,15 @@
 """Leaves out every barrier, wait and commit of the CUDA kernels in turn and asks whether the tests notice.
 
     cmake --preset simt && cmake --build --preset simt --target kernels_tests
-    cmake --preset tsan -DCUTIS_CUDA=simt && cmake --build --preset tsan --target kernels_tests
+    cmake --preset tsan && cmake --build --preset tsan --target kernels_tests
     tests/mutation/mutate.py                   until something notices each of them; exit status 1 if one is not noticed
-    tests/mutation/mutate.py --all             by which detectors, for the table in docs/mutation.md
     tests/mutation/mutate.py --part 3/8        every eighth mutant, from the third
     tests/mutation/mutate.py --file gemm.cuh --list
+    tests/mutation/mutate.py --all             by which detectors
+    tests/mutation/mutate.py --all --table     the same, into the table of docs/mutation.md, row by row
+    tests/mutation/mutate.py --new --table     what the table has no results of yet
+    tests/mutation/mutate.py --list --table    no runs: the table's line numbers are renewed
+    tests/mutation/mutate.py --check           whether the table has every line, as it is, and results for it
 
 Nothing is compiled and no source is touched: the simt build does without the line that SIMT_LEAVE_OUT names. One run of
 the unchanged kernels with SIMT_TRACE=1 tells which tests reach which line, and what they cost; a mutant runs those only.
@@ -23,12 +27,15 @@ import sys
 import threading
 import time
 
+from table import Table
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SYNCHRONISATION = re.compile(
     r"\b(?:__syncthreads|__syncwarp|simt::cluster_sync(?:<[^;]*?>)?|ptx::cp_async_wait<[^;]*?>|ptx::cp_async_commit)\([^()]*\);")
 WEAKER = {"cp_async_wait": "one group more", "cluster_sync": "own block only"}
 FIRST_BATCH_MS = 1500  # the cheapest tests of a line, which nearly always suffice
 SEEDS = (1, 2, 3)
+TABLE = ROOT / "docs/mutation.md"
 IN_CLUSTERS = " in clusters"
 
 
@@ -128,17 +135,20 @@ class Runner:
         self.folders = folders
         self.running = set()
         self.lock = threading.Lock()
+        self.ended = False
 
     def program(self, build):
         return self.folders[build] / "tests" / "kernels_tests"
 
     def run(self, build, tests, environment, limit_seconds):
         """Exit status (None: over the limit) and output of the named tests."""
-        process = subprocess.Popen(
-            [self.program(build), "--gtest_color=no", "--gtest_filter=" + ":".join(tests)], stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, cwd=ROOT,
-            env={**os.environ, "GTEST_FAIL_FAST": "1", "SIMT_THREADS": "1", **environment})
         with self.lock:
+            if self.ended:
+                sys.exit("interrupted")
+            process = subprocess.Popen(
+                [self.program(build), "--gtest_color=no", "--gtest_filter=" + ":".join(tests)], stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT, text=True, errors="replace", start_new_session=True, cwd=ROOT,
+                env={**os.environ, "GTEST_FAIL_FAST": "1", "SIMT_THREADS": "1", **environment})
             self.running.add(process)
         try:
             output, _ = process.communicate(timeout=limit_seconds)
@@ -158,22 +168,34 @@ class Runner:
             pass
 
     def end_all(self):
+        """What has begun ends, and nothing else begins."""
         with self.lock:
+            self.ended = True
             for process in self.running:
                 self.end(process)
 
 
-def survey(runner):
+def run_all_tests(runner, jobs):
+    """Output of every CUDA test on the unchanged kernels, traced; in as many processes as there are jobs."""
+    def shard(index):
+        return runner.run("simt", ["*Cuda*"], {"SIMT_ORDER": "forward", "SIMT_TRACE": "1", "GTEST_FAIL_FAST": "0",
+                                               "GTEST_TOTAL_SHARDS": str(jobs), "GTEST_SHARD_INDEX": str(index)}, 3600)
+    # Without `with`, which would wait for what an interrupted run is to end.
+    results = list(concurrent.futures.ThreadPoolExecutor(jobs).map(shard, range(jobs)))
+    output = "\n".join(output for _, output in results)
+    if any(status != 0 for status, _ in results):
+        failed = sorted(set(re.findall(r"^\[  FAILED  \] (\S+?)(?:,| \()", output, re.MULTILINE)))
+        sys.exit(f"the unchanged kernels fail their tests: {', '.join(failed) or output[-2000:]}")
+    return output
+
+
+def survey(runner, jobs):
     """Which tests pass which lines, cheapest first: {"kernels/sum.cu:41": [(ms, test), ..]}. Kept beside the program."""
     kept = runner.folders["simt"] / "mutation_survey.log"
     if kept.exists() and kept.stat().st_mtime > runner.program("simt").stat().st_mtime:
         output = kept.read_text(errors="replace")
     else:
-        status, output = runner.run("simt", ["*Cuda*"],
-                                    {"SIMT_ORDER": "forward", "SIMT_TRACE": "1", "GTEST_FAIL_FAST": "0"}, 3600)
-        if status != 0:
-            failed = re.findall(r"^\[  FAILED  \] (\S+) \(", output, re.MULTILINE)
-            sys.exit(f"the unchanged kernels fail their tests: {', '.join(failed) or output[-2000:]}")
+        output = run_all_tests(runner, jobs)
         kept.write_text(output)
     tests, reached = {}, set()
     for line in output.splitlines():
@@ -253,18 +275,7 @@ def examine(runner, mutant, tests, every_detector):
     return found
 
 
-# ---- reporting
-
-def table(results):
-    names = [detector.name for detector in DETECTORS]
-    rows = [["file", "function", "line", "for", "mutation", *names, "test"], ["---"] * (6 + len(names))]
-    for mutant, found in results:
-        test = next((test for how, test in found.values() if how), "")
-        cells = [found[name][0] or "-" if name in found else "" for name in names]
-        rows.append([mutant.file.removeprefix("kernels/"), f"`{mutant.function}`", f"`{mutant.text}`", mutant.reason,
-                     mutant.mutation, *cells, test.removeprefix("Table/") or "**none**"])
-    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
-
+# ---- the command
 
 def parse_arguments():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -273,59 +284,82 @@ def parse_arguments():
                         help="build folder with the thread sanitizer")
     parser.add_argument("--file", default="", help="only lines of files whose name contains this")
     parser.add_argument("--part", default="0/1", metavar="I/N", help="every N-th mutant, from the I-th (I modulo N)")
-    parser.add_argument("--all", action="store_true",
-                        help="run every detector on every mutant")
+    parser.add_argument("--all", action="store_true", help="run every detector on every mutant")
+    parser.add_argument("--table", action="store_true", help="with --all or --list: write into docs/mutation.md")
+    parser.add_argument("--new", action="store_true", help="--all, of the mutants that docs/mutation.md lacks")
+    parser.add_argument("--check", action="store_true", help="whether the table of docs/mutation.md is up to date")
     parser.add_argument("--list", action="store_true", help="name the mutants and stop")
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="mutants at a time")
-    parser.add_argument("--output", type=pathlib.Path, help="write the table there, too")
     arguments = parser.parse_args()
+    arguments.all = arguments.all or arguments.new
+    if arguments.table and not (arguments.all or arguments.list):
+        parser.error("--table needs the results of --all, or --list")
     if not re.fullmatch(r"\d+/[1-9]\d*", arguments.part):
         parser.error("--part is I/N, as in 3/8")
     return arguments
 
 
+def check(table):
+    """Exit status of --check; says what to do about a table that is not up to date."""
+    without = sorted({mutant.place for mutant in table.mutants if not table.has(mutant)})
+    if without:
+        print(f"docs/mutation.md has no results of {', '.join(without)}: run tests/mutation/mutate.py --new --table",
+              file=sys.stderr)
+    elif not table.is_current():
+        print("docs/mutation.md has lines that have moved: run tests/mutation/mutate.py --list --table", file=sys.stderr)
+    return 0 if table.is_current() else 1
+
+
 def main():
     arguments = parse_arguments()
     first, step = map(int, arguments.part.split("/"))
-    mutants = [m for m in find_mutants(ROOT) if arguments.file in m.file][first % step::step]
+    every_mutant = find_mutants(ROOT)
+    mutants = [m for m in every_mutant if arguments.file in m.file][first % step::step]
+    table = None
+    if arguments.table or arguments.new or arguments.check:
+        table = Table(TABLE, every_mutant, [detector.name for detector in DETECTORS])
+    if arguments.check:
+        return check(table)
+    if arguments.new:
+        mutants = [mutant for mutant in mutants if not table.has(mutant)]
     if arguments.list:
+        if arguments.table:
+            table.write()
         for mutant in mutants:
             print(f"{mutant.place}: {mutant.function}: {mutant.text} {mutant.mutation}")
         return 0
     runner = Runner({"simt": arguments.simt.resolve(), "tsan": arguments.tsan.resolve()})
     begin = time.monotonic()
     try:
-        tests = survey(runner)
+        tests = survey(runner, arguments.jobs)
         print(f"{len(mutants)} mutants; the kernels as they are: {time.monotonic() - begin:.0f} s", flush=True)
-        unknown = set(tests) - {mutant.place for mutant in find_mutants(ROOT)}
+        unknown = set(tests) - {mutant.place for mutant in every_mutant}
         unknown = {place for place in unknown if re.fullmatch(r"kernels/\w+\.cuh?:\d+", place)}
         if unknown:
             sys.exit(f"kernels synchronise where this program sees no line to leave out: {', '.join(sorted(unknown))}")
         results = {}
-        with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
-            work = {pool.submit(examine, runner, mutant, tests.get(mutant.reached_as, []), arguments.all): mutant
-                    for mutant in mutants}
-            for done in concurrent.futures.as_completed(work):
-                mutant, found = work[done], done.result()
-                results[mutant] = found
-                caught = [f"{name}: {how}" for name, (how, _) in found.items() if how]
-                print(f"{mutant.place} {mutant.text} {mutant.mutation}: {', '.join(caught) or 'NOT NOTICED'}", flush=True)
-    except BaseException:
+        pool = concurrent.futures.ThreadPoolExecutor(arguments.jobs)
+        work = {pool.submit(examine, runner, mutant, tests.get(mutant.reached_as, []), arguments.all): mutant
+                for mutant in mutants}
+        for done in concurrent.futures.as_completed(work):
+            mutant, found = work[done], done.result()
+            results[mutant] = found
+            if arguments.table:
+                table.add(mutant, found)
+            caught = [f"{name}: {how}" for name, (how, _) in found.items() if how]
+            print(f"{mutant.place} {mutant.text} {mutant.mutation}: {', '.join(caught) or 'NOT NOTICED'}", flush=True)
+    finally:
         runner.end_all()
-        raise
-    text = table([(mutant, results[mutant]) for mutant in mutants])
-    print(text)
-    if arguments.output:
-        arguments.output.write_text(text + "\n")
     missed = [mutant for mutant in mutants if not any(how for how, _ in results[mutant].values())]
-    print(f"{len(mutants) - len(missed)} of {len(mutants)} mutants noticed, {time.monotonic() - begin:.0f} s")
     for mutant in missed:
         why = "every test passes all the same" if mutant.reached_as in tests else "no test reaches it"
         print(f"not noticed: {mutant.place}: {mutant.text} {mutant.mutation}: {why}", file=sys.stderr)
+    print(f"{len(mutants) - len(missed)} of {len(mutants)} mutants noticed, {time.monotonic() - begin:.0f} s")
     return 1 if missed else 0
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         sys.exit(main())
     except KeyboardInterrupt:

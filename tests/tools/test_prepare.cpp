@@ -92,6 +92,48 @@ TEST(Prepare, GivesTheSameBytesOnAnyNumberOfThreads) {
     EXPECT_EQ(read_text_file(input.options.out), one);
 }
 
+TEST(Prepare, StoresJpegWhereAsked) {
+    Input input;
+    // Smooth, as photographs are: noise shrinks little.
+    std::vector<std::uint8_t> rgb;
+    for (int i = 0; i < 64 * 64; ++i) {
+        rgb.insert(rgb.end(), {static_cast<std::uint8_t>(60 + i % 64), static_cast<std::uint8_t>(200 - i / 64),
+                               static_cast<std::uint8_t>(90 + i % 64)});
+    }
+    const std::vector<std::uint8_t> file = encode_png(rgb, 64, 64);
+    write_file_atomically(input.folder / "Bilder/a.png", {reinterpret_cast<const char*>(file.data()), file.size()});
+    input.metadata("lesion_id,image_id,dx\nL2,a,mel\n");
+    input.options.size = 64;
+    const std::uintmax_t raw_bytes = prepare(input.options).bytes;
+    input.options.codec = PackedCodec::jpeg;
+    const Prepared prepared = prepare(input.options);
+    EXPECT_LT(prepared.bytes, raw_bytes / 2);
+    const PackedDataset data(input.options.out);
+    EXPECT_EQ(prepared.checksum, data.checksum());
+    EXPECT_EQ(data.codec(), PackedCodec::jpeg);
+    EXPECT_EQ(data.properties().at("framing"), "crop");
+    EXPECT_EQ(data.properties().at("jpeg_quality"), std::to_string(kJpegQuality));
+    const auto image = data.image(0);
+    ASSERT_EQ(image.size(), rgb.size());
+    for (std::size_t i = 0; i < rgb.size(); ++i) {
+        ASSERT_NEAR(image[i], rgb[i], 6) << i;
+    }
+
+    input.options.jpeg_quality = 30;
+    EXPECT_LT(prepare(input.options).bytes, prepared.bytes);
+    EXPECT_EQ(PackedDataset(input.options.out).properties().at("jpeg_quality"), "30");
+}
+
+TEST(Prepare, GivesTheSameJpegBytesOnAnyNumberOfThreads) {
+    Input input;
+    input.options.codec = PackedCodec::jpeg;
+    prepare(input.options);
+    const std::string one = read_text_file(input.options.out);
+    input.options.threads = 5;
+    prepare(input.options);
+    EXPECT_EQ(read_text_file(input.options.out), one);
+}
+
 TEST(Prepare, KeepsTheWholeImageWhereAsked) {
     Input input;
     input.options.keep_aspect = true;

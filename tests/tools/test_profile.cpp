@@ -265,7 +265,7 @@ TEST(Profile, ReadsAGpusEvents) {
 
 // What Nsight Systems shows of `cutis train`.
 TEST(Profile, TheTrainingLoopHasRanges) {
-    const Pictures pictures(18);
+    const Pictures pictures(30);  // five batches to train on: one epoch
     ASSERT_TRUE(succeeded(pictures.prepare()));
     std::vector<std::string> devices{"cpu"};
     if (cuda_device_count() > 0) {

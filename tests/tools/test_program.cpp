@@ -48,6 +48,14 @@ TEST(Program, MisuseEndsWithTwoAndOneLine) {
     EXPECT_TRUE(
         failed_with(2, cutis_program({"prepare", "--images", "x", "--metadata", "y", "--out", "z", "--threads", "-1"}),
                     "--threads is -1"));
+    const auto prepare = [](std::vector<std::string> further) {
+        further.insert(further.begin(), {"prepare", "--images", "x", "--metadata", "y", "--out", "z"});
+        return cutis_program(further);
+    };
+    EXPECT_TRUE(failed_with(2, prepare({"--codec", "webp"}), "--codec", "webp", "jpeg"));
+    EXPECT_TRUE(failed_with(2, prepare({"--codec", "jpeg", "--jpeg-quality", "0"}), "--jpeg-quality is 0; 1 to 100"));
+    EXPECT_TRUE(failed_with(2, prepare({"--codec", "jpeg", "--jpeg-quality", "101"}), "--jpeg-quality is 101"));
+    EXPECT_TRUE(failed_with(2, prepare({"--jpeg-quality", "80"}), "--jpeg-quality", "--codec jpeg"));
     EXPECT_TRUE(failed_with(2, cutis_program({"evaluate", "--run", "x", "--data", "y", "--split", "best"}), "--split"));
     EXPECT_TRUE(failed_with(2, cutis_program({"predict", "--images", "x", "--out", "y"}), "--run"));
     EXPECT_TRUE(failed_with(2, cutis_program({"predict", "--images", "x", "--out", "y", "--model", "mobilenet_v2"}),
@@ -188,6 +196,12 @@ TEST(Program, PrepareReportsWhatItPacked) {
     const std::string bytes = read_text_file(pictures.data);
     EXPECT_TRUE(succeeded(pictures.prepare({"--threads", "3"})));
     EXPECT_EQ(read_text_file(pictures.data), bytes) << "the same on any number of threads";
+    EXPECT_TRUE(holds(result.out, "d.cutis: 32 x 32 pixels, raw, ")) << result.out;
+    const ProgramResult jpeg = pictures.prepare({"--codec", "jpeg", "--jpeg-quality", "60"});
+    EXPECT_TRUE(succeeded(jpeg));
+    EXPECT_TRUE(holds(jpeg.out, "d.cutis: 32 x 32 pixels, JPEG of quality 60, ")) << jpeg.out;
+    EXPECT_TRUE(holds(jpeg.out, PackedDataset(pictures.data).checksum()));
+    EXPECT_EQ(PackedDataset(pictures.data).codec(), PackedCodec::jpeg);
 }
 
 TEST(Program, PrepareListsWhatItLeavesOut) {

@@ -1,4 +1,5 @@
 #include <csignal>
+#include <fstream>
 #include <nlohmann/json.hpp>
 
 #include "engine/csv.h"
@@ -102,6 +103,55 @@ TEST(ProgramRun, TrainsEvaluatesPredictsAndReports) {
         }
         EXPECT_NEAR(sum, 1, 1e-5);
     }
+}
+
+TEST(ProgramRun, TrainsEvaluatesPredictsAndReportsOnTheSampleAsJpeg) {
+    const TempDir folder;
+    const fs::path sample = fs::path(CUTIS_SOURCE_DIR) / "tools/sample/ham10000";
+    const std::string data = (folder / "sample.cutis").string(), run = (folder / "run").string();
+    const auto prepare = [&](std::vector<std::string> further, const std::string& out) {
+        further.insert(further.begin(), {"prepare", "--images", (sample / "images").string(), "--metadata",
+                                         (sample / "HAM10000_metadata.csv").string(), "--size", "48", "--out", out});
+        return cutis_program(further);
+    };
+    ASSERT_TRUE(succeeded(prepare({"--codec", "jpeg"}, data)));
+    ASSERT_TRUE(succeeded(prepare({}, (folder / "raw.cutis").string())));
+    EXPECT_LT(fs::file_size(data), fs::file_size(folder / "raw.cutis") / 3);
+    const auto train = [&](const std::string& out, const std::string& loaders) {
+        return cutis_program({"train", "--data", data, "--out", out, "--width", "0.1", "--steps", "3", "--batch-size",
+                              "8", "--threads", "1", "--loader-threads", loaders, "--log-every", "1"});
+    };
+    ASSERT_TRUE(succeeded(train(run, "1")));
+    EXPECT_EQ(json_of(fs::path(run) / "config.json").at("data_checksum"), PackedDataset(data).checksum());
+    const std::string predicted = read_text_file(fs::path(run) / "predictions_test.csv");
+    ASSERT_TRUE(succeeded(train((folder / "again").string(), "3")));
+    EXPECT_EQ(read_text_file(folder / "again/predictions_test.csv"), predicted);
+    EXPECT_EQ(read_text_file(folder / "again/checkpoint.safetensors"),
+              read_text_file(fs::path(run) / "checkpoint.safetensors"));
+
+    ASSERT_TRUE(succeeded(cutis_program(
+        {"evaluate", "--run", run, "--data", data, "--bootstrap", "20", "--batch-size", "8", "--threads", "1"})));
+    EXPECT_EQ(read_text_file(fs::path(run) / "predictions_test.csv"), predicted);
+    fs::remove(fs::path(run) / "report.html");
+    ASSERT_TRUE(succeeded(cutis_program({"report", "--run", run})));
+    const std::string report = read_text_file(fs::path(run) / "report.html");
+    EXPECT_TRUE(holds(report, "data:image/png;base64,")) << "the mistakes' images are shown";
+    EXPECT_FALSE(holds(report, "No images and class counts are shown"));
+    EXPECT_TRUE(
+        succeeded(cutis_program({"predict", "--run", run, "--images", (sample / "images/ISIC_0024331.jpg").string(),
+                                 "--out", (folder / "p.csv").string()})));
+
+    // A damaged image ends the training with its name.
+    {
+        std::fstream file(data, std::ios::in | std::ios::out | std::ios::binary);
+        file.seekp(4096 + 300);
+        const int byte = file.peek();
+        file.put(static_cast<char>(byte ^ 1));
+    }
+    EXPECT_TRUE(failed_with(1,
+                            cutis_program({"train", "--data", data, "--out", (folder / "bad").string(), "--split",
+                                           "all", "--width", "0.1", "--epochs", "1", "--threads", "1"}),
+                            "sample.cutis: image 0 ('", "is damaged", "run `cutis prepare` again"));
 }
 
 TEST(ProgramRun, JudgesAnotherDataSetAsAWhole) {
