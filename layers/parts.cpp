@@ -11,7 +11,7 @@ namespace {
 template <class Body>
 void for_each_index(const Shape& memory, WeightLayout layout, Body&& body) {
     std::int64_t outer = 1, taps = 1, channels = memory.elements();
-    if (layout == WeightLayout::dense) {
+    if (layout == WeightLayout::dense || layout == WeightLayout::flattened) {
         outer = memory[0];
         taps = memory[1] * memory[2];
         channels = memory[3];
@@ -62,6 +62,8 @@ std::vector<std::int64_t> file_shape(const Shape& memory, WeightLayout layout) {
             return {memory[0], memory[1], 1, 1};
         case WeightLayout::depthwise:
             return {memory[2], 1, memory[0], memory[1]};
+        case WeightLayout::flattened:
+            return {memory[0], memory[1] * memory[2] * memory[3]};
         case WeightLayout::same:
             break;
     }

@@ -15,6 +15,7 @@ enum class WeightLayout {
     dense,      ///< memory k r s c, file k c r s
     pointwise,  ///< memory k c, file k c 1 1
     depthwise,  ///< memory r s c, file c 1 r s
+    flattened,  ///< linear weights on a map: memory k r s c, file k (c r s)
 };
 
 /// A trained tensor of a model under its checkpoint name (torchvision's).

@@ -23,6 +23,8 @@ constexpr Stage kStages[] = {
     {6, 320, 1, 1},  //                -> 7 x 7 x 320
 };
 
+constexpr int kLeastSize = 32;  // px
+
 // Widths are rounded to multiples of 8, and never by more than a tenth downwards (the authors' code).
 int rounded_width(float width) {
     const int rounded = std::max(8, static_cast<int>(width + 4.0f) / 8 * 8);
@@ -71,31 +73,23 @@ Variable InvertedResidual::forward(const Variable& x, const ForwardContext& cont
     return conv_chain(x, pointers(units), residual, false, context);
 }
 
-MobileNetV2::MobileNetV2(const ModelOptions& chosen) : options(chosen) {
-    require(options.classes >= 1 && options.classes <= 100000, "mobilenet_v2: {} classes; 1 to 100000 are possible",
-            options.classes);
-    require(options.width >= 0.1f && options.width <= 4.0f, "mobilenet_v2: width {}; 0.1 to 4 are possible",
-            options.width);
-    int c = rounded_width(32.0f * options.width);
+MobileNetV2Trunk::MobileNetV2Trunk(float width) {
+    require(width >= 0.1f && width <= 4.0f, "mobilenet_v2: width {}; 0.1 to 4 are possible", width);
+    int c = rounded_width(32.0f * width);
     stem.emplace_back(ConvBn::Config{ConvKind::dense, 3, c, 3, 2, Activation::relu6});
     for (const Stage& stage : kStages) {
-        const int c_out = rounded_width(static_cast<float>(stage.c) * options.width);
+        const int c_out = rounded_width(static_cast<float>(stage.c) * width);
         for (int i = 0; i < stage.n; ++i) {
             blocks.emplace_back(c, c_out, i == 0 ? stage.s : 1, stage.t);
             c = c_out;
         }
     }
-    const int last = rounded_width(1280.0f * std::max(1.0f, options.width));
+    const int last = rounded_width(1280.0f * std::max(1.0f, width));
     head.emplace_back(ConvBn::Config{ConvKind::pointwise, c, last, 1, 1, Activation::relu6});
-    classifier_weight = Variable(Tensor::zeros({options.classes, last}), true);
-    classifier_bias = Variable(Tensor::zeros({options.classes}), true);
 }
 
-Variable MobileNetV2::features(const Variable& images, const ForwardContext& context) {
-    require(images.shape().rank() == 4 && images.shape()[3] == 3 && images.shape()[1] >= least_size() &&
-                images.shape()[2] >= least_size(),
-            "mobilenet_v2: images {}; n x h x w x 3 with h and w of at least {} were expected",
-            to_string(images.shape()), least_size());
+Variable MobileNetV2Trunk::features(const Variable& images, const ForwardContext& context, bool pooled) {
+    require_images("mobilenet_v2", images.shape(), kLeastSize);
     // Stem and first block run as one chain, except where the block adds its input: at widths that give both as many
     // channels (0.25, say) the stem's output has a second consumer.
     const bool joined = !blocks.front().residual;
@@ -107,11 +101,48 @@ Variable MobileNetV2::features(const Variable& images, const ForwardContext& con
     for (std::size_t i = joined ? 1 : 0; i < blocks.size(); ++i) {
         x = blocks[i].forward(x, context);
     }
-    return conv_chain(x, pointers(head), false, true, context);
+    return conv_chain(x, pointers(head), false, pooled, context);
+}
+
+void MobileNetV2Trunk::visit_features(Parts& parts) const {
+    for_each_unit(*this, [&](const ConvBn& unit, const std::string& conv, const std::string& norm) {
+        unit.visit(conv, norm, parts);
+    });
+}
+
+void MobileNetV2Trunk::init_features(std::uint64_t seed) {
+    for_each_unit(*this, [&](ConvBn& unit, const std::string& conv, const std::string&) { unit.init(seed, conv); });
+}
+
+Shape MobileNetV2Trunk::summarize_features(int size, std::vector<LayerSummary>& lines) const {
+    require(size >= kLeastSize, "mobilenet_v2: an input of {} px; at least {} px are needed", size, kLeastSize);
+    Shape shape{1, size, size, 3};
+    for_each_unit(*this, [&](const ConvBn& unit, const std::string& conv, const std::string& norm) {
+        constexpr const char* kKinds[] = {"conv", "pointwise", "depthwise"};
+        shape = unit.output_shape(shape);
+        const std::int64_t weights = unit.weight.value().elements();
+        lines.push_back({conv,
+                         kKinds[static_cast<int>(unit.config.kind)],
+                         {shape[1], shape[2], shape[3]},
+                         weights,
+                         weights * shape[1] * shape[2]});
+        lines.push_back({norm,
+                         unit.config.act == Activation::identity ? "batchnorm" : "batchnorm+relu6",
+                         {shape[1], shape[2], shape[3]},
+                         2 * shape[3],
+                         0});
+    });
+    return shape;
+}
+
+MobileNetV2::MobileNetV2(const ModelOptions& chosen) : MobileNetV2Trunk(chosen.width), options(chosen) {
+    check_classes("mobilenet_v2", options.classes);
+    classifier_weight = Variable(Tensor::zeros({options.classes, last_channels()}), true);
+    classifier_bias = Variable(Tensor::zeros({options.classes}), true);
 }
 
 Variable MobileNetV2::forward(const Variable& images, const ForwardContext& context) {
-    Variable x = features(images, context);
+    Variable x = features(images, context, true);
     if (context.training) {
         x = dropout(x, options.dropout, context.dropout_key());
     }
@@ -119,38 +150,20 @@ Variable MobileNetV2::forward(const Variable& images, const ForwardContext& cont
 }
 
 void MobileNetV2::visit(Parts& parts) const {
-    for_each_unit(*this, [&](const ConvBn& unit, const std::string& conv, const std::string& norm) {
-        unit.visit(conv, norm, parts);
-    });
+    visit_features(parts);
     parts.parameters.push_back({"classifier.1.weight", classifier_weight, WeightLayout::same, true});
     parts.parameters.push_back({"classifier.1.bias", classifier_bias, WeightLayout::same, false});
 }
 
 void MobileNetV2::init(std::uint64_t seed) {
-    for_each_unit(*this, [&](ConvBn& unit, const std::string& conv, const std::string&) { unit.init(seed, conv); });
+    init_features(seed);
     init_normal(classifier_weight.value(), WeightLayout::same, 0.01f, seed, "classifier.1.weight");
     classifier_bias.value().fill(0.0f);
 }
 
 std::vector<LayerSummary> MobileNetV2::summarize(int size) const {
-    require(size >= least_size(), "mobilenet_v2: an input of {} px; at least {} px are needed", size, least_size());
     std::vector<LayerSummary> layers;
-    Shape shape{1, size, size, 3};
-    for_each_unit(*this, [&](const ConvBn& unit, const std::string& conv, const std::string& norm) {
-        constexpr const char* kKinds[] = {"conv", "pointwise", "depthwise"};
-        shape = unit.output_shape(shape);
-        const std::int64_t weights = unit.weight.value().elements();
-        layers.push_back({conv,
-                          kKinds[static_cast<int>(unit.config.kind)],
-                          {shape[1], shape[2], shape[3]},
-                          weights,
-                          weights * shape[1] * shape[2]});
-        layers.push_back({norm,
-                          unit.config.act == Activation::identity ? "batchnorm" : "batchnorm+relu6",
-                          {shape[1], shape[2], shape[3]},
-                          2 * shape[3],
-                          0});
-    });
+    const Shape shape = summarize_features(size, layers);
     layers.push_back({"pool", "global average", {shape[3]}, 0, 0});
     const std::int64_t weights = classifier_weight.value().elements();
     layers.push_back({"classifier.1", "linear", {options.classes}, weights + options.classes, weights});

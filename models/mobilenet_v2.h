@@ -17,9 +17,27 @@ struct InvertedResidual {
     Variable forward(const Variable& x, const ForwardContext& context);
 };
 
+/// What MobileNetV2 and its relatives share: everything before the classifier, torchvision's "features".
+struct MobileNetV2Trunk {
+    explicit MobileNetV2Trunk(float width);
+
+    /// @param pooled  the mean over the map's pixels, n x c, else the map, n x h x w x c
+    Variable features(const Variable& images, const ForwardContext& context, bool pooled);
+    void visit_features(Parts& parts) const;
+    void init_features(std::uint64_t seed);
+    /// Appends the lines and returns the last map's sizes, 1 h w c.
+    Shape summarize_features(int size, std::vector<LayerSummary>& lines) const;
+    /// Channels of the last map: 1280 at width 1.
+    int last_channels() const { return head.front().config.c_out; }
+
+    std::vector<ConvBn> stem;              ///< features.0, one unit
+    std::vector<InvertedResidual> blocks;  ///< features.1 to features.17
+    std::vector<ConvBn> head;              ///< features.18, one unit
+};
+
 /// MobileNetV2: Inverted Residuals and Linear Bottlenecks (Sandler, Howard, Zhu, Zhmoginov, Chen, CVPR 2018). Names and
 /// initial weights as in torchvision's mobilenet_v2; any input side from 32 px.
-struct MobileNetV2 final : Model {
+struct MobileNetV2 final : Model, MobileNetV2Trunk {
     explicit MobileNetV2(const ModelOptions& options);
 
     Variable forward(const Variable& images, const ForwardContext& context) override;
@@ -30,13 +48,7 @@ struct MobileNetV2 final : Model {
     int classes() const override { return options.classes; }
     int least_size() const override { return 32; }
 
-    /// The pooled features, n x last width (1280 at width 1).
-    Variable features(const Variable& images, const ForwardContext& context);
-
     ModelOptions options;
-    std::vector<ConvBn> stem;                     ///< features.0, one unit
-    std::vector<InvertedResidual> blocks;         ///< features.1 to features.17
-    std::vector<ConvBn> head;                     ///< features.18, one unit
     Variable classifier_weight, classifier_bias;  ///< classifier.1
 };
 

@@ -6,6 +6,7 @@
 #include <string_view>
 #include <vector>
 
+#include "layers/layer.h"
 #include "layers/parts.h"
 
 namespace cutis {
@@ -13,17 +14,10 @@ namespace cutis {
 /// Choices that every model understands.
 struct ModelOptions {
     int classes = 7;
-    float width = 1.0f;    ///< width multiplier, where the model has one
-    float dropout = 0.2f;  ///< before the classifier
+    float width = 1.0f;     ///< width multiplier, where the model has one
+    float dropout = 0.2f;   ///< before the classifier
+    int lstm_hidden = 128;  ///< hidden size, where the model has an LSTM
     std::uint64_t seed = 0;
-};
-
-/// One layer of a summary: sizes for one image.
-struct LayerSummary {
-    std::string name, kind;
-    Shape output;  ///< h w c, or c
-    std::int64_t parameters = 0;
-    std::int64_t macs = 0;  ///< multiply-adds of convolutions and linear layers
 };
 
 /// A classifier: images n x h x w x 3, normalised, to logits n x classes.
@@ -58,6 +52,11 @@ struct ModelEntry {
 
 /// The table of models; a new one is a new file and a line there.
 std::span<const ModelEntry> model_table();
+
+/// Throws Error naming the model unless `images` is n x h x w x 3 with h and w of at least `least_size`.
+void require_images(std::string_view model, const Shape& images, int least_size);
+/// Throws Error naming the model unless 1 <= classes <= 100000.
+void check_classes(std::string_view model, int classes);
 
 /// An initialised model whose parameters know their names; throws Error naming the known ones for an unknown name.
 std::unique_ptr<Model> make_model(std::string_view name, const ModelOptions& options);

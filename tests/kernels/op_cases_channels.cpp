@@ -5,8 +5,12 @@
 #include <cstdint>
 
 #include "kernels/concat.h"
+#include "kernels/gather.h"
 #include "kernels/lrn.h"
 #include "tests/kernels/op_cases.h"
+#ifdef CUTIS_WITH_CUDA
+#include "tests/support/device_values.h"
+#endif
 
 namespace cutis::testing {
 namespace {
@@ -84,6 +88,64 @@ OpCase concat_case(std::int64_t rows, const std::vector<int>& widths) {
             }),
             .linear = true,
             .flops = static_cast<double>(rows * c)};
+}
+
+// ---- rows in another order
+
+// Rows of x from the last to the first, every third one left out, and a row of zeros behind each pair.
+struct RowOrder {
+    explicit RowOrder(std::int64_t source_rows) : back(static_cast<std::size_t>(source_rows), -1) {
+        for (std::int64_t row = source_rows - 1; row >= 0; --row) {
+            if (row % 3 != 1) {
+                back[static_cast<std::size_t>(row)] = static_cast<std::int32_t>(index.size());
+                index.push_back(static_cast<std::int32_t>(row));
+            }
+            if (index.size() % 3 == 2) {
+                index.push_back(-1);
+            }
+        }
+    }
+    std::int64_t rows() const { return static_cast<std::int64_t>(index.size()); }
+    std::vector<std::int32_t> index, back;
+};
+
+OpCase gather_case(std::int64_t source_rows, int c) {
+    const RowOrder order(source_rows);
+    [[maybe_unused]] const auto on_gpu = []<class T>(T* y, const T* x, const std::vector<std::int32_t>& index,
+                                                     int width) {
+#ifdef CUTIS_WITH_CUDA
+        const DeviceValues<std::int32_t> device_index(index);
+        cuda::gather_rows(y, x, static_cast<const std::int32_t*>(device_index.data()),
+                          static_cast<std::int64_t>(index.size()), width, {});
+        cuda::check(cudaDeviceSynchronize(), "gather");
+#endif
+    };
+    return {.op = "gather_rows",
+            .shape = fmt::format("rows{}_c{}", source_rows, c),
+            .inputs = {{.name = "x", .size = source_rows * c, .differentiable = true, .activation = true}},
+            .outputs = {{.name = "y", .size = order.rows() * c, .exact = true, .activation = true}},
+            .run = [=](const Inputs& in,
+                       const Outputs& out) { cpu::gather_rows(out[0], in[0], order.index.data(), order.rows(), c); },
+            .define =
+                [=](const Arrays& in) {
+                    Values y;
+                    for (const std::int32_t row : order.index) {
+                        for (int i = 0; i < c; ++i) {
+                            y.push_back(row < 0 ? 0.0 : in[0][static_cast<std::size_t>(std::int64_t{row} * c + i)]);
+                        }
+                    }
+                    return Arrays{y};
+                },
+            .backward = [=](const Inputs&, const float* dy,
+                            const Outputs& grad) { cpu::gather_rows(grad[0], dy, order.back.data(), source_rows, c); },
+            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+                on_gpu(out.get<T>(0), in.get<const T>(0), order.index, c);
+            }),
+            .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays&, const T* dy, const DeviceArrays& grad) {
+                on_gpu(grad.get<T>(0), dy, order.back, c);
+            }),
+            .linear = true,
+            .flops = 0.0};
 }
 
 // Every other part is not wanted.
@@ -166,6 +228,10 @@ std::vector<OpCase> channel_cases() {
              {2, {1100, 40}}}) {                        // a row wider than a block's share
         cases.push_back(concat_case(rows, widths));
         cases.push_back(split_case(rows, widths));
+    }
+    for (const auto& [rows, c] :
+         std::vector<std::pair<std::int64_t, int>>{{1, 1}, {7, 8}, {31, 5}, {4, 12}, {12, 640}}) {
+        cases.push_back(gather_case(rows, c));
     }
     constexpr LocalResponseNorm kDefault{}, kStrong{5, 2.0f, 0.75f, 2.0f}, kEven{4, 1.0f, 0.5f, 1.0f},
         kOne{1, 1.0f, 1.0f, 0.5f}, kWide{11, 3.0f, 0.75f, 1.0f};

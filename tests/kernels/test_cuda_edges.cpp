@@ -8,6 +8,7 @@
 
 #include "kernels/batchnorm.h"
 #include "kernels/concat.h"
+#include "kernels/gather.h"
 #include "kernels/conv.h"
 #include "kernels/depthwise.h"
 #include "kernels/dropout.h"
@@ -77,6 +78,8 @@ TYPED_TEST(CudaNothing, OfRows) {
     const T* const in = this->none();
     const std::array<ChannelPart<const T>, 2> parts{{{in, 8}, {in, 8}}};
     cuda::concat_channels<T>(this->none(), parts, 0, {});
+    cuda::gather_rows<T>(this->none(), this->none(), nullptr, 0, 5, {});
+    cuda::gather_rows<T>(this->none(), this->none(), nullptr, 3, 0, {});
     const std::array<ChannelPart<T>, 2> out{{{this->none(), 8}, {nullptr, 8}}};
     cuda::split_channels<T>(out, in, 0, {});
     cuda::concat_channels<T>(this->none(), std::span<const ChannelPart<const T>>{}, 3, {});

@@ -6,6 +6,7 @@
 #include "kernels/concat.h"
 #include "kernels/dropout.h"
 #include "kernels/elementwise.h"
+#include "kernels/gather.h"
 #include "kernels/lrn.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool.h"
@@ -78,6 +79,21 @@ void add_concat(Cases& cases, const char* type, std::int64_t rows, const std::ve
                          auto list = parts(m, static_cast<T*>(nullptr));
                          list[0].data = nullptr;
                          cuda::split_channels<T>(list, m.zeros<T>(rows * c), rows, {});
+                     }});
+}
+
+// Every other row, and zeros behind each.
+template <class T>
+void add_gather(Cases& cases, const char* type, std::int64_t taken, int c) {
+    std::vector<std::int32_t> index;
+    for (std::int32_t row = 0; row < taken; ++row) {
+        index.insert(index.end(), {2 * row, -1});
+    }
+    const auto rows = static_cast<std::int64_t>(index.size());
+    cases.push_back({"gather_rows", fmt::format("{} rows {} c {}", type, rows, c),
+                     cuda::gather_rows_traffic<T>(taken, rows, c), [=](DeviceMemory& m) {
+                         cuda::gather_rows<T>(m.zeros<T>(rows * c), m.zeros<T>(2 * taken * c), m.copy(index), rows, c,
+                                              {});
                      }});
 }
 
@@ -305,6 +321,8 @@ std::vector<TrafficCase> elementwise_traffic() {
         add_concat<T>(cases, type, 13, {5, 3, 7, 1, 2, 9, 4, 8, 6, 3});
         add_augment<T>(cases, type, 64);
         add_augment<T>(cases, type, 225);
+        add_gather<T>(cases, type, 49, 1280);
+        add_gather<T>(cases, type, 13, 7);
         add_lrn<T>(cases, type, 50, 64, 5);
         add_lrn<T>(cases, type, 7, 1030, 9);
         add_lrn<T>(cases, type, 33, 13, 4);

@@ -5,64 +5,17 @@
 #include <fstream>
 #include <nlohmann/json.hpp>
 
-#include "engine/image.h"
 #include "engine/ops.h"
 #include "engine/safetensors.h"
 #include "layers/optimizer.h"
 #include "models/mobilenet_v2.h"
 #include "models/weights.h"
+#include "tests/models/golden_images.h"
 
 // MobileNetV2 against torchvision's, by the figures that tests/data/make_mobilenet_golden.py wrote.
 
 namespace cutis::testing {
 namespace {
-
-const std::filesystem::path kRoot = CUTIS_SOURCE_DIR;
-const std::filesystem::path kGolden = kRoot / "tests/data/golden";
-
-nlohmann::json read_json(const char* name) {
-    std::ifstream file(kGolden / name);
-    return nlohmann::json::parse(file);
-}
-
-// The tiles of the mosaic, each pixel repeated `enlarge` times in both directions, normalised as (x / 255 - mean) /
-// std.
-Tensor crops(const std::vector<float>& mean, const std::vector<float>& std, int enlarge) {
-    constexpr int kTile = 64, kColumns = 4, kTiles = 16;
-    const Image mosaic = load_image(kGolden / "crops.png");
-    const int side = kTile * enlarge;
-    Tensor images = Tensor::empty({kTiles, side, side, 3});
-    float* out = images.data();
-    for (int tile = 0; tile < kTiles; ++tile) {
-        for (int row = 0; row < side; ++row) {
-            for (int column = 0; column < side; ++column) {
-                const int y = tile / kColumns * kTile + row / enlarge, x = tile % kColumns * kTile + column / enlarge;
-                for (std::size_t c = 0; c < 3; ++c) {
-                    const std::size_t at = static_cast<std::size_t>(y * mosaic.width + x) * 3 + c;
-                    *out++ = (static_cast<float>(mosaic.rgb[at]) / 255.0f - mean[c]) / std[c];
-                }
-            }
-        }
-    }
-    return images;
-}
-
-Tensor labels_below(int classes) {
-    auto labels = read_json("crops.json").at("labels").get<std::vector<std::int32_t>>();
-    for (std::int32_t& label : labels) {
-        label %= classes;
-    }
-    return Tensor::from(labels, {static_cast<std::int64_t>(labels.size())});
-}
-
-// Normal values by the tensor's name, each behind `map`.
-template <class Map>
-void draw(Tensor tensor, const std::string& name, std::uint64_t seed, Map map) {
-    init_normal(tensor, WeightLayout::same, 1.0f, seed, name);
-    for (std::int64_t i = 0; i < tensor.elements(); ++i) {
-        tensor.data()[i] = map(tensor.data()[i]);
-    }
-}
 
 // The script's rule: every parameter and statistic from its name, none of them trivial. gamma and beta: the means of
 // batchnorm's weights and biases.
@@ -144,39 +97,39 @@ std::string name_of(const ::testing::TestParamInfo<bool>& info) {
 INSTANTIATE_TEST_SUITE_P(Schedules, MobileNetV2Golden, ::testing::Bool(), name_of);
 
 TEST_P(MobileNetV2Golden, DrawnWeightsGivePyTorchsLogitsAndLosses) {
-    const nlohmann::json expected = read_json("mobilenet_v2.json").at("scattered");
-    const Tensor images = crops(kImagenetMean, kImagenetStd, 1);
+    const nlohmann::json expected = read_golden("mobilenet_v2.json").at("scattered");
+    const Tensor images = golden_crops(kImagenetMean, kImagenetStd, 1);
     MobileNetV2 model = network(5, 0.35f);
     scatter(model, 11, 1.0f, 0.0f);
     expect_logits(model, images, expected.at("logits"), GetParam());
     scatter(model, 11, 0.5f, 1.0f);
-    expect_losses(model, images, labels_below(5), expected, GetParam());
+    expect_losses(model, images, golden_labels(5), expected, GetParam());
 }
 
 // At this width stem and first block have the same number of channels: the first block, too, adds its input.
 TEST_P(MobileNetV2Golden, AQuarterOfTheWidthGivesPyTorchsLogitsAndLosses) {
-    const nlohmann::json expected = read_json("mobilenet_v2.json").at("scattered_quarter");
-    const Tensor images = crops(kImagenetMean, kImagenetStd, 1);
+    const nlohmann::json expected = read_golden("mobilenet_v2.json").at("scattered_quarter");
+    const Tensor images = golden_crops(kImagenetMean, kImagenetStd, 1);
     MobileNetV2 model = network(3, 0.25f);
     scatter(model, 11, 1.0f, 0.0f);
     expect_logits(model, images, expected.at("logits"), GetParam());
     scatter(model, 11, 0.5f, 1.0f);
-    expect_losses(model, images, labels_below(3), expected, GetParam());
+    expect_losses(model, images, golden_labels(3), expected, GetParam());
 }
 
 TEST_P(MobileNetV2Golden, EmbeddedWeightsGivePyTorchsLogitsAndLosses) {
-    const nlohmann::json expected = read_json("mobilenet_v2.json").at("embedded");
-    const Tensor images = crops(kHalf, kHalf, 2);
+    const nlohmann::json expected = read_golden("mobilenet_v2.json").at("embedded");
+    const Tensor images = golden_crops(kHalf, kHalf, 2);
     MobileNetV2 model = network(7, 1.0f);
     model.init(13);
-    const SafetensorsFile features(kRoot / "tools/sample/weights/mobilenet_v2_imagenet_features.safetensors");
+    const SafetensorsFile features(std::filesystem::path(CUTIS_SOURCE_DIR) / "tools/sample/weights/mobilenet_v2_imagenet_features.safetensors");
     EXPECT_EQ(load_weights(model, features, true).matched, 260);
     expect_logits(model, images, expected.at("logits"), GetParam());
-    expect_losses(model, images, labels_below(7), expected, GetParam(), GetParam() ? 20 : 4);  // the slow one, briefly
+    expect_losses(model, images, golden_labels(7), expected, GetParam(), GetParam() ? 20 : 4);  // the slow one, briefly
 }
 
 TEST(MobileNetV2Init, DrawsWhatTheStreamsOfItsNamesGive) {
-    const nlohmann::json expected = read_json("mobilenet_v2.json").at("initial_values");
+    const nlohmann::json expected = read_golden("mobilenet_v2.json").at("initial_values");
     MobileNetV2 model = network(7, 0.5f);
     model.init(12);
     std::size_t seen = 0;

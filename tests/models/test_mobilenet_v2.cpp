@@ -97,7 +97,7 @@ TEST(MobileNetV2, SummaryShapesAreThoseOfTheForwardPass) {
             EXPECT_EQ(unit.output_shape(x.shape())[1], layers[0].output[0]);
         }
         const NoGrad off;
-        EXPECT_EQ(model.features(x, {}).shape(), (Shape{1, 1280}));
+        EXPECT_EQ(model.features(x, {}, true).shape(), (Shape{1, 1280}));
         EXPECT_EQ(model.forward(x, {}).shape(), (Shape{1, 3}));
     }
 }

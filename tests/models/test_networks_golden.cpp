@@ -1,0 +1,127 @@
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <nlohmann/json.hpp>
+
+#include "engine/cuda_device.h"
+#include "engine/ops.h"
+#include "layers/optimizer.h"
+#include "models/model.h"
+#include "tests/models/golden_images.h"
+
+// The networks of the table of models against PyTorch's, by the figures that tests/data/make_networks_golden.py wrote.
+
+namespace cutis::testing {
+namespace {
+
+constexpr int kSteps = 5;
+
+nlohmann::json networks() {
+    return read_golden("networks.json").at("networks");
+}
+
+std::unique_ptr<Model> network(const std::string& name, int classes) {
+    return make_model(name, {.classes = classes, .width = 0.35f, .dropout = 0.0f, .lstm_hidden = 24});
+}
+
+// The script's rule: every parameter and statistic from its name, none of them trivial.
+void scatter(const Model& model, std::uint64_t seed, float gamma, float beta) {
+    const Parts parts = model.parts();
+    for (const ParameterRef& parameter : parts.parameters) {
+        const std::string& name = parameter.name;
+        Tensor tensor = parameter.variable.value();
+        const std::vector<std::int64_t> shape = file_shape(tensor.shape(), parameter.layout);
+        if (shape.size() >= 2) {
+            const float gain = shape.size() == 4 ? 2.0f : 1.0f;
+            init_normal(tensor, parameter.layout, std::sqrt(gain / static_cast<float>(tensor.elements() / shape[0])),
+                        seed, name);
+        } else if (name.starts_with("classifier.")) {
+            draw(tensor, name, seed, [](float v) { return 0.2f * v; });
+        } else if (name.ends_with(".weight")) {
+            draw(tensor, name, seed, [=](float v) { return gamma * (1.0f + 0.2f * v); });
+        } else {
+            draw(tensor, name, seed, [=](float v) { return beta + 0.2f * v; });
+        }
+    }
+    for (const BufferRef& buffer : parts.buffers) {
+        const bool variance = buffer.name.ends_with("running_var");
+        draw(buffer.tensor, buffer.name, seed, [=](float v) { return variance ? std::exp(0.3f * v) : 0.2f * v; });
+    }
+}
+
+class NetworkGolden : public ::testing::TestWithParam<std::string> {
+  protected:
+    nlohmann::json expected = networks().at(GetParam());
+    int classes = expected.at("classes").get<int>();
+    Tensor images =
+        golden_crops({0.485f, 0.456f, 0.406f}, {0.229f, 0.224f, 0.225f}, expected.at("enlarged").get<bool>() ? 2 : 1);
+};
+std::vector<std::string> network_names() {
+    std::vector<std::string> names;
+    for (const auto& item : networks().items()) {
+        names.push_back(item.key());
+    }
+    return names;
+}
+INSTANTIATE_TEST_SUITE_P(Networks, NetworkGolden, ::testing::ValuesIn(network_names()),
+                         [](const auto& tested) { return tested.param; });
+
+TEST_P(NetworkGolden, HasPyTorchsNamesAndShapes) {
+    std::map<std::string, std::vector<std::int64_t>> shapes;
+    const std::unique_ptr<Model> model = network(GetParam(), classes);
+    for (const ParameterRef& parameter : model->parts().parameters) {
+        shapes[parameter.name] = file_shape(parameter.variable.shape(), parameter.layout);
+    }
+    for (const BufferRef& buffer : model->parts().buffers) {
+        shapes[buffer.name] = file_shape(buffer.tensor.shape(), WeightLayout::same);
+    }
+    EXPECT_EQ(shapes, expected.at("parameters").get<decltype(shapes)>());
+}
+
+TEST_P(NetworkGolden, DrawnWeightsGivePyTorchsLogits) {
+    const std::unique_ptr<Model> model = network(GetParam(), classes);
+    scatter(*model, 11, 1.0f, 0.0f);
+    const NoGrad off;
+    const Tensor logits = model->forward(Variable(images), {}).value();
+    const auto rows = expected.at("logits").get<std::vector<std::vector<float>>>();
+    ASSERT_EQ(logits.shape(), (Shape{static_cast<std::int64_t>(rows.size()), classes}));
+    const float* actual = std::as_const(logits).data();
+    for (std::size_t i = 0; i < rows.size(); ++i) {
+        float largest = 0.0f;
+        for (const float value : rows[i]) {
+            largest = std::max(largest, std::abs(value));
+        }
+        for (const float value : rows[i]) {
+            EXPECT_NEAR(*actual++, value, 1e-4f * largest) << "image " << i;
+        }
+    }
+}
+
+// SGD with momentum 0.9 and weight decay 1e-4 on every parameter.
+TEST_P(NetworkGolden, DrawnWeightsGivePyTorchsLosses) {
+    const std::unique_ptr<Model> model = network(GetParam(), classes);
+    scatter(*model, 11, expected.at("gamma").get<float>(), expected.at("beta").get<float>());
+    std::vector<ParameterRef> parameters = model->parts().parameters;
+    for (ParameterRef& parameter : parameters) {
+        parameter.decay = true;
+    }
+    OptimizerConfig config;
+    config.weight_decay = 1e-4f;
+    Optimizer optimizer(config, {{parameters, expected.at("lr").get<float>()}});
+    const auto losses = expected.at("losses").get<std::vector<float>>();
+    ASSERT_EQ(losses.size(), std::size_t{kSteps});
+    for (std::uint64_t step = 0; step < kSteps; ++step) {
+        Variable loss =
+            cross_entropy(model->forward(Variable(images), {.training = true, .step = step}), golden_labels(classes));
+        EXPECT_NEAR(loss.value().values()[0], losses[step], 1e-3f) << "step " << step;
+        loss.backward();
+        optimizer.step(1.0);
+        optimizer.clear_gradients();
+    }
+}
+
+}  // namespace
+}  // namespace cutis::testing
