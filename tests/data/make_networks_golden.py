@@ -123,8 +123,8 @@ def make_networks():
     large = normalised(pixels.repeat(2, axis=1).repeat(2, axis=2), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     # What makes it, enlarged images, classes, learning rate, batchnorms' means for training.
     networks = {
-        "alexnet": (lambda: torchvision.models.alexnet(num_classes=5, dropout=0.0), True, 5, 1e-3, (1.0, 0.0)),
-        "alexnet_2012": (lambda: alexnet_2012(5), True, 5, 1e-3, (1.0, 0.0)),
+        "alexnet": (lambda: torchvision.models.alexnet(num_classes=5, dropout=0.0), True, 5, 2e-4, (1.0, 0.0)),
+        "alexnet_2012": (lambda: alexnet_2012(5), True, 5, 2e-4, (1.0, 0.0)),
         "mobilenet_v2_lstm": (lambda: MobileNetLstm(5, 0.35, 24, False), False, 5, 0.004, (0.5, 1.0)),
         "mobilenet_v2_lstm_pooled": (lambda: MobileNetLstm(5, 0.35, 24, True), False, 5, 0.004, (0.5, 1.0)),
     }

@@ -134,7 +134,8 @@ void compare(const nlohmann::json& expected, Device device) {
 class LstmGolden : public ::testing::TestWithParam<std::string> {};
 std::vector<std::string> case_names() {
     std::vector<std::string> names;
-    for (const auto& item : golden().items()) {
+    const nlohmann::json cases = golden();
+    for (const auto& item : cases.items()) {
         names.push_back(item.key());
     }
     return names;

@@ -61,7 +61,8 @@ class NetworkGolden : public ::testing::TestWithParam<std::string> {
 };
 std::vector<std::string> network_names() {
     std::vector<std::string> names;
-    for (const auto& item : networks().items()) {
+    const nlohmann::json all = networks();
+    for (const auto& item : all.items()) {
         names.push_back(item.key());
     }
     return names;

@@ -250,7 +250,14 @@ Values max_pool(const Values& x, const PoolShape& s) {
 
 Values average_pool(const Values& x, const PoolShape& s) {
     Values y = zeros(std::int64_t{s.n} * s.p() * s.q() * s.c);
-    for_pool_terms(s, [&](std::size_t i, std::size_t j, int size) { y[i] += x[j] / size; });
+    std::vector<int> sizes(y.size());
+    for_pool_terms(s, [&](std::size_t i, std::size_t j, int size) {
+        y[i] += x[j];
+        sizes[i] = size;
+    });
+    for (std::size_t i = 0; i < y.size(); ++i) {
+        y[i] /= sizes[i];
+    }
     return y;
 }
 
