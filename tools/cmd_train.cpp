@@ -167,6 +167,7 @@ void declare_model(Declarer& add) {
     add.value("--classes", &TrainConfig::classes, "Number of outputs; 0: the data set's classes");
     add.value("--width", &TrainConfig::width, "Width multiplier");
     add.value("--dropout", &TrainConfig::dropout, "Dropout before the classifier; 0: none");
+    add.value("--lstm-hidden", &TrainConfig::lstm_hidden, "Hidden size of models with an LSTM");
     add.value("--freeze", &TrainConfig::freeze, "Leave parameters as they are whose name starts so: PREFIX[,PREFIX..]");
     add.value("--freeze-steps", &TrainConfig::freeze_steps, "Train them, too, after so many steps; 0: never");
 }
@@ -271,7 +272,7 @@ void require_no_run(const TrainConfig& config) {
 void require_trainable(const TrainConfig& config) {
     const PackedDataset data(config.data);
     split_of(config, data);
-    make_model(config.model, {.width = config.width});
+    make_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
     if (!config.init.empty()) {
         const SafetensorsFile weights(config.init);
     }

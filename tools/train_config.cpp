@@ -34,6 +34,7 @@ void for_each_setting(Config& c, Visit&& visit) {
     visit("classes", c.classes);
     visit("width", c.width);
     visit("dropout", c.dropout);
+    visit("lstm_hidden", c.lstm_hidden);
     visit("freeze", c.freeze);
     visit("freeze_steps", c.freeze_steps);
 

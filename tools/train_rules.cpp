@@ -64,6 +64,7 @@ void check_model(const TrainConfig& c) {
     zero_or_within("--classes", c.classes, 1, 100000, "the data set's");
     within("--width", c.width, 0.1f, 4.0f);
     below_one("--dropout", c.dropout);
+    within("--lstm-hidden", c.lstm_hidden, 1, 4096);
     not_negative("--freeze-steps", static_cast<double>(c.freeze_steps));
     require(c.freeze_steps == 0 || !c.freeze.empty(), "--freeze-steps {} needs --freeze, which says what is frozen",
             c.freeze_steps);

@@ -45,6 +45,7 @@ TrainConfig unusual() {
     c.classes = 9;
     c.width = 0.35f;
     c.dropout = 0.05f;
+    c.lstm_hidden = 48;
     c.freeze = "features.0,features.1";
     c.freeze_steps = 5'000'000'000;
     c.epochs = 7;
@@ -252,6 +253,7 @@ TEST(TrainRules, NameTheFlagOfABadSetting) {
         {[](TrainConfig& c) { c.backend = "cudnn"; }, "--backend"},
         {[](TrainConfig& c) { c.precision = "fp16"; }, "--precision"},
         {[](TrainConfig& c) { c.resident = "yes"; }, "--resident"},
+        {[](TrainConfig& c) { c.lstm_hidden = 0; }, "--lstm-hidden"},
         {[](TrainConfig& c) { c.log_every = 0; }, "--log-every"},
     };
     for (const Case& c : cases) {
