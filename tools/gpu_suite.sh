@@ -244,13 +244,14 @@ part_parity() {
   local cutis data=$work/sample.cutis run device steps=20 batch=32
   cutis=$(program cutis)
   if [ "$smoke" = true ]; then
-    steps=5 batch=16
+    steps=3 batch=16
     tests tools_tests 1 'GpuTraining.FirstGradients*'
   else
     tests tools_tests 1 'GpuTraining.*'
   fi
+  # At 32 pixels the last maps are single pixels, and bf16 may be further away for reasons that are no error (docs/precision.md).
   job prepare "$cutis" prepare --images "$home/tools/sample/ham10000/images" \
-    --metadata "$home/tools/sample/ham10000/HAM10000_metadata.csv" --size 32 --out "$data"
+    --metadata "$home/tools/sample/ham10000/HAM10000_metadata.csv" --size 64 --out "$data"
   wait
   for run in cpu cuda cuda-again cuda-bf16; do
     device=${run%%-*}
@@ -316,7 +317,7 @@ part_train() {
   if [ -e "$work/run/checkpoint.safetensors" ]; then
     command=(train --resume --out "$work/run")
   elif [ "$smoke" = true ]; then
-    command=(train --data "$data" --model mobilenet_v2 --width 0.1 --steps 2 --batch-size 8 --device cuda --overwrite --out "$work/run")
+    command=(train --data "$data" --model mobilenet_v2 --width 0.1 --size 32 --steps 2 --batch-size 8 --device cuda --overwrite --out "$work/run")
   else
     command=(train --data "$data" --model mobilenet_v2 --init "$home/tools/sample/weights/mobilenet_v2_imagenet_features.safetensors"
       --epochs "${GPU_SUITE_EPOCHS:-10}" --batch-size 256 --optimizer adamw --lr 0.001 --warmup 100 --augment full --precision bf16
