@@ -135,13 +135,11 @@ void save_run(const Run& run) {
 
 std::unique_ptr<Model> make_run_model(const Run& run) {
     const int classes = run.config.classes > 0 ? run.config.classes : static_cast<int>(run.facts.class_names.size());
-    return make_model(
-        run.config.model,
-        {.classes = classes,
-         .width = run.config.width,
-         .dropout = run.config.dropout,
-         .lstm_hidden = run.config.lstm_hidden,
-         .seed = run.config.seed});
+    return make_model(run.config.model, {.classes = classes,
+                                         .width = run.config.width,
+                                         .dropout = run.config.dropout,
+                                         .lstm_hidden = run.config.lstm_hidden,
+                                         .seed = run.config.seed});
 }
 
 std::unique_ptr<Model> load_run_model(const Run& run) {

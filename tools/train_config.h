@@ -32,7 +32,7 @@ struct TrainConfig {
     float width = 1.0f;
     float dropout = 0.2f;
     int lstm_hidden = 128;  ///< hidden size, of models with an LSTM
-    std::string freeze;  ///< parameters whose name starts with one of these (comma-separated) stay as they are
+    std::string freeze;     ///< parameters whose name starts with one of these (comma-separated) stay as they are
     std::int64_t freeze_steps = 0;  ///< thaw after so many steps; 0: never
 
     // optimisation

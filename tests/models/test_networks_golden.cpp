@@ -11,6 +11,7 @@
 #include "layers/optimizer.h"
 #include "models/model.h"
 #include "tests/models/golden_images.h"
+#include "tests/support/error_of.h"
 
 // The networks of the table of models against PyTorch's, by the figures that tests/data/make_networks_golden.py wrote.
 
@@ -80,6 +81,44 @@ TEST_P(NetworkGolden, HasPyTorchsNamesAndShapes) {
         shapes[buffer.name] = file_shape(buffer.tensor.shape(), WeightLayout::same);
     }
     EXPECT_EQ(shapes, expected.at("parameters").get<decltype(shapes)>());
+}
+
+// Parameters as torchvision counts them (61,100,840) and as Caffe's model zoo has them (60,965,224); multiply-adds as
+// both state them, 0.71 and 0.72 billion.
+TEST(Networks, HaveThePublishedSizes) {
+    struct Published {
+        const char* name;
+        int size;
+        std::int64_t parameters, macs;
+    };
+    for (const auto& [name, size, parameters, macs] : {Published{"alexnet", 224, 61'100'840, 714'188'480},
+                                                       Published{"alexnet_2012", 227, 60'965'224, 724'406'816}}) {
+        const std::unique_ptr<Model> model = make_model(name, {.classes = 1000});
+        EXPECT_EQ(model->parts().parameter_count(), parameters) << name;
+        std::int64_t counted = 0, products = 0;
+        for (const LayerSummary& layer : model->summarize(size)) {
+            counted += layer.parameters;
+            products += layer.macs;
+        }
+        EXPECT_EQ(counted, parameters) << name;
+        EXPECT_EQ(products, macs) << name;
+    }
+}
+
+// The least size works, one pixel less does not.
+TEST(Networks, TakeImagesOfTheirLeastSize) {
+    for (const char* name : {"alexnet", "alexnet_2012", "mobilenet_v2_lstm", "mobilenet_v2_lstm_pooled"}) {
+        const std::unique_ptr<Model> model = network(name, 2);
+        const std::int64_t side = model->least_size();
+        const auto forward = [&](std::int64_t size) {
+            const NoGrad off;
+            return model->forward(Variable(Tensor::zeros({1, size, size, 3})), {}).shape();
+        };
+        EXPECT_EQ(forward(side), (Shape{1, 2})) << name;
+        EXPECT_EQ(model->summarize(static_cast<int>(side)).back().output, (Shape{2})) << name;
+        EXPECT_NE(error_of([&] { forward(side - 1); }).find("at least"), std::string::npos) << name;
+        EXPECT_NE(error_of([&] { model->summarize(static_cast<int>(side - 1)); }).find("at least"), std::string::npos);
+    }
 }
 
 TEST_P(NetworkGolden, DrawnWeightsGivePyTorchsLogits) {
