@@ -51,6 +51,13 @@ struct CUmemPoolHandle_st {};
 
 namespace {
 
+// Nothing may be copied from nowhere, which memcpy does not allow.
+void copy(void* to, const void* from, std::size_t bytes) {
+    if (bytes > 0) {
+        std::memcpy(to, from, bytes);
+    }
+}
+
 // Everything is guarded by one lock. Kernels run on the thread that holds it, or on the scheduler's, which never take
 // it.
 struct State {
@@ -377,11 +384,11 @@ cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaM
                           (kind == cudaMemcpyDeviceToHost && !inside(state().pinned_memory, to, bytes));
     if (pageable && !resolve(stream)->capturing) {
         drain(resolve(stream), SIZE_MAX);  // CUDA stages pageable memory before it returns
-        std::memcpy(to, from, bytes);
+        copy(to, from, bytes);
         return cudaSuccess;
     }
     return submit(stream, [to, from, bytes] {
-        std::memcpy(to, from, bytes);
+        copy(to, from, bytes);
         return cudaSuccess;
     });
 }
@@ -394,7 +401,7 @@ cudaError_t cudaMemcpy(void* to, const void* from, std::size_t bytes, cudaMemcpy
         return error;
     }
     const cudaError_t error = drain_all();
-    std::memcpy(to, from, bytes);
+    copy(to, from, bytes);
     return error;
 }
 cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t stream) {
@@ -405,7 +412,9 @@ cudaError_t cudaMemsetAsync(void* to, int value, std::size_t bytes, cudaStream_t
         }
     }
     return submit(stream, [to, value, bytes] {
-        std::memset(to, value, bytes);
+        if (bytes > 0) {
+            std::memset(to, value, bytes);
+        }
         return cudaSuccess;
     });
 }
