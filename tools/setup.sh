@@ -23,7 +23,7 @@ test_packages=(libgtest-dev libbenchmark-dev)
 # shellcheck disable=SC2034
 gpu_tests='^kernels\.|Cuda|Gpu|^house\.install$'
 # shellcheck disable=SC2034
-gpu_targets=(cutis kernels_tests engine_tests tools_tests)
+gpu_targets=(cutis kernels_tests engine_tests layers_tests tools_tests)
 no_onednn_mark=$root/build/.no-onednn  # there once a distribution was found to have no package of oneDNN
 
 is_installed() { [ "$(dpkg-query -W -f='${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
