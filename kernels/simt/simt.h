@@ -90,11 +90,13 @@ __device__ __forceinline__ void cluster_sync() {
 /// The same where the compiler knows the cluster's number of blocks; one block needs no more than its own barrier.
 template <unsigned Blocks>
 __device__ __forceinline__ void cluster_sync() {
+#if defined(__CUDACC__)  // a host compiler sees the declaration alone
     if constexpr (Blocks > 1) {
         cluster_sync();
     } else {
         __syncthreads();
     }
+#endif
 }
 
 /// This block's number in its cluster, and how many blocks that has.
