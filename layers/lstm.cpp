@@ -95,6 +95,13 @@ RowMap turned_map(const std::vector<int>& lengths, int t, Device device) {
     return {rows, static_cast<std::int64_t>(rows.size()), device};
 }
 
+// The map of n sequences of t steps, made where it is not there yet: a recorded step may copy nothing from the CPU.
+template <class Make>
+const RowMap& kept(std::map<std::pair<int, int>, RowMap>& maps, int n, int t, Make&& make) {
+    const auto found = maps.find({n, t});
+    return found != maps.end() ? found->second : maps.emplace(std::pair(n, t), make()).first->second;
+}
+
 // Of n sequences of t steps each one's last row.
 RowMap last_map(int n, int t, Device device) {
     std::vector<std::int32_t> rows;
@@ -112,9 +119,9 @@ Lstm::Direction Lstm::run(const Variable& x, const LstmParameters& weights, cons
     const std::int64_t hidden = config.hidden, n = sequences.n;
     if (sequences.equal()) {
         const LstmOutput all = lstm(x, weights, h0, c0);
-        const auto [map, fresh] =
-            last_.try_emplace({sequences.n, sequences.t}, last_map(sequences.n, sequences.t, device));
-        return {all.y, gather_rows(all.y, map->second, {n, hidden}), all.cell};
+        const RowMap& map =
+            kept(last_, sequences.n, sequences.t, [&] { return last_map(sequences.n, sequences.t, device); });
+        return {all.y, gather_rows(all.y, map, {n, hidden}), all.cell};
     }
 
     std::vector<int> ends(sequences.lengths);
@@ -197,8 +204,8 @@ Lstm::Output Lstm::forward(const Variable& x, const ForwardContext& context, std
     std::optional<RowMap> own_turn;
     const RowMap* turn = nullptr;
     if (config.bidirectional && sequences.equal()) {
-        turn = &turned_.try_emplace({sequences.n, sequences.t}, turned_map(sequences.lengths, sequences.t, device))
-                    .first->second;
+        turn = &kept(turned_, sequences.n, sequences.t,
+                     [&] { return turned_map(sequences.lengths, sequences.t, device); });
     } else if (config.bidirectional) {
         turn = &own_turn.emplace(turned_map(sequences.lengths, sequences.t, device));
     }

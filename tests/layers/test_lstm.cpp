@@ -154,6 +154,35 @@ TEST_P(LstmGolden, ValuesAndGradientsArePyTorchsOnCuda) {
     compare(golden().at(GetParam()), {DeviceKind::cuda, 0});
 }
 
+// A recorded step may bring nothing from the CPU: maps of rows are made by the first call, and never again.
+TEST(LstmCuda, CanBeRecordedAsAGraph) {
+    const Device gpu{DeviceKind::cuda, 0};
+    if (cuda_device_count() == 0) {
+        GTEST_SKIP() << "no GPU, and this build has no CUDA on the CPU";
+    }
+    Lstm lstm({.c_in = 3, .hidden = 8, .layers = 2, .bidirectional = true});
+    lstm.init(1, "");
+    Parts parts;
+    lstm.visit("", parts);
+    parts.move_to(gpu);
+    const Variable x(drawn({2, 4, 3}, 1, "x").to(gpu));
+    const NoGrad off;
+    Tensor y = Tensor::zeros({2, 4, 16}, DType::f32, gpu), last = Tensor::zeros({2, 8}, DType::f32, gpu);
+    const auto step = [&] {
+        const Lstm::Output out = lstm.forward(x, {});
+        y.copy_from(out.y.value());
+        last.copy_from(out.last.h.back().value());
+    };
+    step();
+    const Values expected_y = to_values(y.to(Device{})), expected_last = to_values(last.to(Device{}));
+    y.fill(0.0f);
+    last.fill(0.0f);
+    CudaGraph graph(gpu, step);
+    graph.launch();
+    EXPECT_EQ(to_values(y.to(Device{})), expected_y);
+    EXPECT_EQ(to_values(last.to(Device{})), expected_last);
+}
+
 TEST(Lstm, HasPyTorchsNames) {
     const Lstm lstm({.c_in = 3, .hidden = 2, .layers = 2, .bidirectional = true});
     Parts parts;
