@@ -115,15 +115,8 @@ void Loader::plan_sample(Batch& batch, std::int64_t i, PhiloxStream& random) con
         return;
     }
     sample.first = i * largest_source_;
-    const std::span<const std::uint8_t> rgb = dataset_.image(static_cast<std::size_t>(index));
-    std::uint8_t* const to = batch.bytes.data<std::uint8_t>() + sample.first;
-    if (sample.width == side) {
-        std::copy(rgb.begin(), rgb.end(), to);
-    } else {
-        const Image resized =
-            resize_window(rgb.data(), side, side, sample.width, sample.width, 0, 0, sample.width, sample.width);
-        std::copy(resized.rgb.begin(), resized.rgb.end(), to);
-    }
+    write_resized(dataset_.image(static_cast<std::size_t>(index)).data(), side, sample.width,
+                  batch.bytes.data<std::uint8_t>() + sample.first);
 }
 
 Batch Loader::make(std::int64_t number, const std::vector<int>& part, std::uint32_t epoch) const {

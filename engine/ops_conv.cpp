@@ -1,35 +1,24 @@
 #include <utility>
 
 #include "engine/on_device.h"
+#include "engine/op_support.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
 
 namespace cutis {
 namespace {
 
-void require_image(const char* op, const Shape& x) {
-    require(x.rank() == 4, "{}: the input is {}; n x h x w x c was expected", op, to_string(x));
-}
+using detail::gradient_for;
+using detail::hand_over;
+using detail::pointer_or_null;
+using detail::require_image;
 
 int as_int(std::int64_t size) {
     return static_cast<int>(size);
 }
 
-// An uninitialised gradient for `x`, or none where it wants none: of its own type, which is fp32 for parameters.
-Tensor gradient_for(const Variable& x) {
-    return x.requires_grad() ? Tensor::empty(x.shape(), x.value().dtype(), x.value().device()) : Tensor();
-}
-template <class T>
-T* pointer_or_null(Tensor& tensor) {
-    return tensor ? tensor.data<T>() : nullptr;
-}
 const float* bias_or_null(const Variable& bias) {
     return bias ? bias.value().data() : nullptr;
-}
-void hand_over(const Variable& x, const Tensor& gradient) {
-    if (gradient) {
-        x.accumulate(gradient);
-    }
 }
 // Floating-point operations of an output each of whose values is a sum of `terms` products.
 double product_flops(const Tensor& y, std::int64_t terms) {

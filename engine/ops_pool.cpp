@@ -4,15 +4,14 @@
 #include <vector>
 
 #include "engine/on_device.h"
+#include "engine/op_support.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
 
 namespace cutis {
 namespace {
 
-void require_image(const char* op, const Shape& x) {
-    require(x.rank() == 4, "{}: the input is {}; n x h x w x c was expected", op, to_string(x));
-}
+using detail::require_image;
 
 PoolShape pool_shape(const char* op, const Shape& x, const PoolOptions& options) {
     require_image(op, x);

@@ -2,34 +2,21 @@
 #include <utility>
 
 #include "engine/on_device.h"
+#include "engine/op_support.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
 
 namespace cutis {
 namespace {
 
-// A gradient for `x` where it wants one, of its own type, which is fp32 for parameters and cell states.
-Tensor gradient_for(const Variable& x) {
-    return x && x.requires_grad() ? Tensor::empty(x.shape(), x.value().dtype(), x.value().device()) : Tensor();
-}
-template <class T>
-T* pointer_or_null(Tensor& tensor) {
-    return tensor ? tensor.data<T>() : nullptr;
-}
-template <class T>
-const T* pointer_or_null(const Tensor& tensor) {
-    return tensor ? tensor.data<T>() : nullptr;
-}
+using detail::gradient_for;
+using detail::hand_over;
+using detail::pointer_or_null;
+
 const Tensor& value_or_none(const Variable& x) {
     static const Tensor none;
     return x ? x.value() : none;
 }
-void hand_over(const Variable& x, const Tensor& gradient) {
-    if (gradient) {
-        x.accumulate(gradient);
-    }
-}
-
 Tensor gathered(const Tensor& x, const Tensor& index, const Shape& shape) {
     Tensor y = Tensor::empty(shape, x.dtype(), x.device());
     const int c = static_cast<int>(shape[-1]);

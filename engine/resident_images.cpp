@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "engine/augment.h"
 #include "engine/cuda_device.h"
@@ -29,15 +28,9 @@ std::int64_t bytes_of_image(int side, int out_size) {
 
 // The image in all its sizes, one after the other.
 void write_sizes(const PackedDataset& dataset, int index, const std::vector<int>& sides, std::uint8_t* to) {
-    const int side = dataset.image_size();
     const std::span<const std::uint8_t> rgb = dataset.image(static_cast<std::size_t>(index));
     for (const int each : sides) {
-        if (each == side) {
-            std::memcpy(to, rgb.data(), rgb.size());
-        } else {
-            const Image resized = resize_window(rgb.data(), side, side, each, each, 0, 0, each, each);
-            std::memcpy(to, resized.rgb.data(), resized.rgb.size());
-        }
+        write_resized(rgb.data(), dataset.image_size(), each, to);
         to += bytes_of_side(each);
     }
 }

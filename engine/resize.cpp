@@ -147,6 +147,15 @@ Image resize(const Image& image, int width, int height) {
     return resize_window(image.rgb.data(), image.height, image.width, width, height, 0, 0, width, height);
 }
 
+void write_resized(const std::uint8_t* rgb, int side, int new_side, std::uint8_t* to) {
+    if (new_side == side) {
+        std::copy_n(rgb, std::size_t{3} * static_cast<std::size_t>(side) * static_cast<std::size_t>(side), to);
+        return;
+    }
+    const Image resized = resize_window(rgb, side, side, new_side, new_side, 0, 0, new_side, new_side);
+    std::copy(resized.rgb.begin(), resized.rgb.end(), to);
+}
+
 Image center_crop(const Image& image, int width, int height) {
     check_image(image, "center_crop");
     require(width > 0 && height > 0 && width <= image.width && height <= image.height,

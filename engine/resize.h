@@ -18,6 +18,10 @@ Image resize(const Image& image, int width, int height);
 Image resize_window(const std::uint8_t* rgb, int rows, int columns, int width, int height, int left, int top,
                     int window_width, int window_height);
 
+/// A square image of `side` as one of `new_side`, to `to` (new_side x new_side x 3 bytes): resized, or copied where it
+/// has that size.
+void write_resized(const std::uint8_t* rgb, int side, int new_side, std::uint8_t* to);
+
 /// The middle `width` x `height`: left = (W - width) / 2, top = (H - height) / 2, in integers. Error when either is
 /// larger than the image.
 Image center_crop(const Image& image, int width, int height);

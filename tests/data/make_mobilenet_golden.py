@@ -113,12 +113,12 @@ def logits_of(model, x):
         return model.eval()(x)
 
 
-def losses_of(model, x, labels, lr):
+def losses_of(model, x, labels, lr, steps=STEPS):
     """Losses of SGD steps with momentum 0.9 and weight decay 1e-4 on every parameter, before each update."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
     losses = []
-    for _ in range(STEPS):
+    for _ in range(steps):
         optimizer.zero_grad()
         loss = torch.nn.functional.cross_entropy(model(x), labels)
         loss.backward()

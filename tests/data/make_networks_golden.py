@@ -11,7 +11,7 @@ import torch
 import torchvision
 from torch import nn
 
-from make_mobilenet_golden import crops, logits_of, normalised, normals, write
+from make_mobilenet_golden import crops, logits_of, losses_of, normalised, normals, write
 
 STEPS = 5
 
@@ -104,19 +104,6 @@ def scatter(model, seed, gamma, beta):
             value.copy_(np.float32(beta) + np.float32(0.2) * drawn)
 
 
-def losses_of(model, x, labels, lr):
-    model.train()
-    optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
-    losses = []
-    for _ in range(STEPS):
-        optimizer.zero_grad()
-        loss = nn.functional.cross_entropy(model(x), labels)
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    return losses
-
-
 def make_networks():
     pixels, labels = crops()
     small = normalised(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
@@ -139,8 +126,8 @@ def make_networks():
 
         logits = logits_of(scattered(1.0, 0.0), x)
         exact = logits_of(scattered(1.0, 0.0).double(), x.double())
-        losses = losses_of(scattered(*training), x, labels % classes, lr)
-        exact_losses = losses_of(scattered(*training).double(), x.double(), labels % classes, lr)
+        losses = losses_of(scattered(*training), x, labels % classes, lr, STEPS)
+        exact_losses = losses_of(scattered(*training).double(), x.double(), labels % classes, lr, STEPS)
         result[name] = {"enlarged": enlarged, "classes": classes, "lr": lr, "gamma": training[0], "beta": training[1],
                         "parameters": {key: list(value.shape) for key, value in make().state_dict().items()
                                        if not key.endswith("num_batches_tracked")},

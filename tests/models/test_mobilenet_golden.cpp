@@ -7,7 +7,6 @@
 
 #include "engine/ops.h"
 #include "engine/safetensors.h"
-#include "layers/optimizer.h"
 #include "models/mobilenet_v2.h"
 #include "models/weights.h"
 #include "tests/models/golden_images.h"
@@ -39,47 +38,6 @@ void scatter(const Model& model, std::uint64_t seed, float gamma, float beta) {
     for (const BufferRef& buffer : parts.buffers) {
         const bool variance = buffer.name.ends_with("running_var");
         draw(buffer.tensor, buffer.name, seed, [=](float v) { return variance ? std::exp(0.3f * v) : 0.2f * v; });
-    }
-}
-
-void expect_logits(Model& model, const Tensor& images, const nlohmann::json& expected, bool fused) {
-    const NoGrad off;
-    const Tensor logits = model.forward(Variable(images), {.training = false, .fused = fused}).value();
-    const auto rows = expected.get<std::vector<std::vector<float>>>();
-    ASSERT_EQ(logits.shape(),
-              (Shape{static_cast<std::int64_t>(rows.size()), static_cast<std::int64_t>(rows[0].size())}));
-    const float* actual = std::as_const(logits).data();
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        float largest = 0.0f;
-        for (const float value : rows[i]) {
-            largest = std::max(largest, std::abs(value));
-        }
-        for (const float value : rows[i]) {
-            EXPECT_NEAR(*actual++, value, 1e-4f * largest) << "image " << i;
-        }
-    }
-}
-
-// The first `steps` steps of torch.optim.SGD with momentum 0.9 and weight decay 1e-4 on every parameter.
-void expect_losses(Model& model, const Tensor& images, const Tensor& labels, const nlohmann::json& expected, bool fused,
-                   std::size_t steps = 20) {
-    std::vector<ParameterRef> parameters = model.parts().parameters;
-    for (ParameterRef& parameter : parameters) {
-        parameter.decay = true;
-    }
-    OptimizerConfig config;
-    config.momentum = 0.9f;
-    config.weight_decay = 1e-4f;
-    Optimizer optimizer(config, {{parameters, expected.at("lr").get<float>()}});
-    const auto losses = expected.at("losses").get<std::vector<float>>();
-    ASSERT_EQ(losses.size(), 20u);
-    for (std::size_t step = 0; step < steps; ++step) {
-        const ForwardContext context{.training = true, .step = step, .fused = fused};
-        Variable loss = cross_entropy(model.forward(Variable(images), context), labels);
-        EXPECT_NEAR(loss.value().values()[0], losses[step], 1e-3f) << "step " << step;
-        loss.backward();
-        optimizer.step(1.0);
-        optimizer.clear_gradients();
     }
 }
 
@@ -122,7 +80,8 @@ TEST_P(MobileNetV2Golden, EmbeddedWeightsGivePyTorchsLogitsAndLosses) {
     const Tensor images = golden_crops(kHalf, kHalf, 2);
     MobileNetV2 model = network(7, 1.0f);
     model.init(13);
-    const SafetensorsFile features(std::filesystem::path(CUTIS_SOURCE_DIR) / "tools/sample/weights/mobilenet_v2_imagenet_features.safetensors");
+    const SafetensorsFile features(std::filesystem::path(CUTIS_SOURCE_DIR) /
+                                   "tools/sample/weights/mobilenet_v2_imagenet_features.safetensors");
     EXPECT_EQ(load_weights(model, features, true).matched, 260);
     expect_logits(model, images, expected.at("logits"), GetParam());
     expect_losses(model, images, golden_labels(7), expected, GetParam(), GetParam() ? 20 : 4);  // the slow one, briefly

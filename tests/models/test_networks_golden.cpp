@@ -8,7 +8,6 @@
 
 #include "engine/cuda_device.h"
 #include "engine/ops.h"
-#include "layers/optimizer.h"
 #include "models/model.h"
 #include "tests/models/golden_images.h"
 #include "tests/support/error_of.h"
@@ -18,7 +17,7 @@
 namespace cutis::testing {
 namespace {
 
-constexpr int kSteps = 5;
+constexpr std::size_t kSteps = 5;
 
 nlohmann::json networks() {
     return read_golden("networks.json").at("networks");
@@ -124,43 +123,14 @@ TEST(Networks, TakeImagesOfTheirLeastSize) {
 TEST_P(NetworkGolden, DrawnWeightsGivePyTorchsLogits) {
     const std::unique_ptr<Model> model = network(GetParam(), classes);
     scatter(*model, 11, 1.0f, 0.0f);
-    const NoGrad off;
-    const Tensor logits = model->forward(Variable(images), {}).value();
-    const auto rows = expected.at("logits").get<std::vector<std::vector<float>>>();
-    ASSERT_EQ(logits.shape(), (Shape{static_cast<std::int64_t>(rows.size()), classes}));
-    const float* actual = std::as_const(logits).data();
-    for (std::size_t i = 0; i < rows.size(); ++i) {
-        float largest = 0.0f;
-        for (const float value : rows[i]) {
-            largest = std::max(largest, std::abs(value));
-        }
-        for (const float value : rows[i]) {
-            EXPECT_NEAR(*actual++, value, 1e-4f * largest) << "image " << i;
-        }
-    }
+    expect_logits(*model, images, expected.at("logits"), true);
 }
 
 // SGD with momentum 0.9 and weight decay 1e-4 on every parameter.
 TEST_P(NetworkGolden, DrawnWeightsGivePyTorchsLosses) {
     const std::unique_ptr<Model> model = network(GetParam(), classes);
     scatter(*model, 11, expected.at("gamma").get<float>(), expected.at("beta").get<float>());
-    std::vector<ParameterRef> parameters = model->parts().parameters;
-    for (ParameterRef& parameter : parameters) {
-        parameter.decay = true;
-    }
-    OptimizerConfig config;
-    config.weight_decay = 1e-4f;
-    Optimizer optimizer(config, {{parameters, expected.at("lr").get<float>()}});
-    const auto losses = expected.at("losses").get<std::vector<float>>();
-    ASSERT_EQ(losses.size(), std::size_t{kSteps});
-    for (std::uint64_t step = 0; step < kSteps; ++step) {
-        Variable loss =
-            cross_entropy(model->forward(Variable(images), {.training = true, .step = step}), golden_labels(classes));
-        EXPECT_NEAR(loss.value().values()[0], losses[step], 1e-3f) << "step " << step;
-        loss.backward();
-        optimizer.step(1.0);
-        optimizer.clear_gradients();
-    }
+    expect_losses(*model, images, golden_labels(classes), expected, true, kSteps, kSteps);
 }
 
 }  // namespace
