@@ -51,7 +51,7 @@ std::unique_ptr<Model> make_alexnet(const ModelOptions& options) {
     return network("alexnet", options, std::move(features), 63);
 }
 
-std::unique_ptr<Model> make_alexnet_2012(const ModelOptions& options) {
+std::unique_ptr<Model> make_alexnet_original(const ModelOptions& options) {
     const LocalResponseNorm norm{
         .size = 5, .alpha = 5 * 1e-4f, .beta = 0.75f, .k = 2.0f};  // the paper does not divide alpha
     Sequential features;
@@ -71,7 +71,7 @@ std::unique_ptr<Model> make_alexnet_2012(const ModelOptions& options) {
         .add(Conv2d({.c_in = 384, .c_out = 256, .padding = 1, .groups = 2}))
         .add(Relu())
         .add(MaxPool({.window = 3, .stride = 2}));  // 6
-    return network("alexnet_2012", options, std::move(features), 67);
+    return network("alexnet_original", options, std::move(features), 67);
 }
 
 }  // namespace cutis

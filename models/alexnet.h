@@ -13,6 +13,6 @@ std::unique_ptr<Model> make_alexnet(const ModelOptions& options);
 /// The original AlexNet (Krizhevsky, Sutskever and Hinton, "ImageNet classification with deep convolutional neural
 /// networks", NIPS 2012): two groups, as on its two GPUs, and local response normalisation; 227 px give its 55 x 55
 /// map. Names as torchvision's would be.
-std::unique_ptr<Model> make_alexnet_2012(const ModelOptions& options);
+std::unique_ptr<Model> make_alexnet_original(const ModelOptions& options);
 
 }  // namespace cutis

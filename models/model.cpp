@@ -15,13 +15,13 @@ std::unique_ptr<Model> make(const ModelOptions& options) {
 
 constexpr ModelEntry kModels[] = {
     {"mobilenet_v2", "MobileNetV2 (Sandler et al. 2018), inverted residuals", make<MobileNetV2>},
-    {"mobilenet_v2_lstm", "MobileNetV2, its last map read by an LSTM pixel by pixel (Srinivasu et al. 2021)",
+    {"mobilenet_v2_lstm49", "MobileNetV2, its last map read by an LSTM pixel by pixel (Srinivasu et al. 2021)",
      make<MobileNetV2Lstm>},
-    {"mobilenet_v2_lstm_pooled", "MobileNetV2, its pooled features read by an LSTM as one step",
+    {"mobilenet_v2_lstm1", "MobileNetV2, its pooled features read by an LSTM as one step",
      make<MobileNetV2LstmPooled>},
     {"alexnet", "AlexNet as torchvision has it (Krizhevsky 2014)", make_alexnet},
-    {"alexnet_2012", "The original AlexNet, two groups and response normalisation (Krizhevsky et al. 2012)",
-     make_alexnet_2012},
+    {"alexnet_original", "The original AlexNet, two groups and response normalisation (Krizhevsky et al. 2012)",
+     make_alexnet_original},
 };
 
 }  // namespace

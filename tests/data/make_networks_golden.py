@@ -57,7 +57,7 @@ def make_lstm():
     write("lstm.json", result)
 
 
-def alexnet_2012(classes):
+def alexnet_original(classes):
     """Krizhevsky, Sutskever and Hinton 2012, section 3; alpha is not divided by the window's size there."""
     norm = lambda: nn.LocalResponseNorm(5, alpha=5e-4, beta=0.75, k=2.0)
     relu, pool = lambda: nn.ReLU(), lambda: nn.MaxPool2d(3, 2)
@@ -111,9 +111,9 @@ def make_networks():
     # What makes it, enlarged images, classes, learning rate, batchnorms' means for training.
     networks = {
         "alexnet": (lambda: torchvision.models.alexnet(num_classes=5, dropout=0.0), True, 5, 2e-4, (1.0, 0.0)),
-        "alexnet_2012": (lambda: alexnet_2012(5), True, 5, 2e-4, (1.0, 0.0)),
-        "mobilenet_v2_lstm": (lambda: MobileNetLstm(5, 0.35, 24, False), False, 5, 0.004, (0.5, 1.0)),
-        "mobilenet_v2_lstm_pooled": (lambda: MobileNetLstm(5, 0.35, 24, True), False, 5, 0.004, (0.5, 1.0)),
+        "alexnet_original": (lambda: alexnet_original(5), True, 5, 2e-4, (1.0, 0.0)),
+        "mobilenet_v2_lstm49": (lambda: MobileNetLstm(5, 0.35, 24, False), False, 5, 0.004, (0.5, 1.0)),
+        "mobilenet_v2_lstm1": (lambda: MobileNetLstm(5, 0.35, 24, True), False, 5, 0.004, (0.5, 1.0)),
     }
     result = {}
     for name, (make, enlarged, classes, lr, training) in networks.items():

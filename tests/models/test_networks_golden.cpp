@@ -91,7 +91,7 @@ TEST(Networks, HaveThePublishedSizes) {
         std::int64_t parameters, macs;
     };
     for (const auto& [name, size, parameters, macs] : {Published{"alexnet", 224, 61'100'840, 714'188'480},
-                                                       Published{"alexnet_2012", 227, 60'965'224, 724'406'816}}) {
+                                                       Published{"alexnet_original", 227, 60'965'224, 724'406'816}}) {
         const std::unique_ptr<Model> model = make_model(name, {.classes = 1000});
         EXPECT_EQ(model->parts().parameter_count(), parameters) << name;
         std::int64_t counted = 0, products = 0;
@@ -106,7 +106,7 @@ TEST(Networks, HaveThePublishedSizes) {
 
 // The least size works, one pixel less does not.
 TEST(Networks, TakeImagesOfTheirLeastSize) {
-    for (const char* name : {"alexnet", "alexnet_2012", "mobilenet_v2_lstm", "mobilenet_v2_lstm_pooled"}) {
+    for (const char* name : {"alexnet", "alexnet_original", "mobilenet_v2_lstm49", "mobilenet_v2_lstm1"}) {
         const std::unique_ptr<Model> model = network(name, 2);
         const std::int64_t side = model->least_size();
         const auto forward = [&](std::int64_t size) {
