@@ -1,5 +1,7 @@
 #include "tools/html.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <array>
 
@@ -111,6 +113,15 @@ std::string image_data_uri(std::span<const std::uint8_t> image) {
         return "data:image/jpeg;base64," + base64(image);
     }
     return "";
+}
+
+std::string open_html_page(std::string_view title, std::string_view style, std::string_view body_class) {
+    return fmt::format(
+        "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n"
+        "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n"
+        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
+        "style-src 'unsafe-inline'\"/>\n<title>{}</title>\n<style>{}</style>\n</head>\n<body{}>\n",
+        html_escape(title), style, body_class.empty() ? "" : fmt::format(" class=\"{}\"", body_class));
 }
 
 }  // namespace cutis

@@ -18,4 +18,9 @@ std::string shortened(std::string_view text, std::size_t characters);
 /// A data: address that holds a PNG or JPEG file, or "" where `image` is neither.
 std::string image_data_uri(std::span<const std::uint8_t> image);
 
+/// A page up to and with its <body>: self-contained, for any width of screen. Nothing is fetched and no script runs,
+/// even if a hostile name were to find a way through the escaping.
+/// @param body_class  of <body>; may be empty
+std::string open_html_page(std::string_view title, std::string_view style, std::string_view body_class = "");
+
 }  // namespace cutis

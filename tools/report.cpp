@@ -210,14 +210,7 @@ std::string make_report(const ReportInput& input) {
         section("repeat", "Configuration", repeat(input));
     }
 
-    std::string html = "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n";
-    html += "<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"/>\n";
-    // Nothing is fetched and no script runs, even if a hostile name were to find a way through the escaping.
-    html +=
-        "<meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; img-src data:; "
-        "style-src 'unsafe-inline'\"/>\n";
-    add(html, "<title>{}</title>\n<style>{}</style>\n</head>\n<body{}>\n", html_escape(input.title), kReportStyle,
-        leaky ? " class=\"is-leaky\"" : "");
+    std::string html = open_html_page(input.title, kReportStyle, leaky ? "is-leaky" : "");
     html += page_header(input, sections) + "<main>\n";
     html += leaky ? kLeakyWarning : "";
     for (const std::string& notice : input.notices) {

@@ -29,9 +29,13 @@ void add(std::string& out, fmt::format_string<Args...> format, Args&&... args) {
 struct Axis {
     double low = 0, high = 1;   // of the data
     double start = 0, end = 1;  // pixels
+    bool logarithmic = false;
 
     double pixel(double value) const {
-        return start + (std::clamp(value, low, high) - low) / (high - low) * (end - start);
+        const double inside = std::clamp(value, low, high);
+        const double share =
+            logarithmic ? std::log(inside / low) / std::log(high / low) : (inside - low) / (high - low);
+        return start + share * (end - start);
     }
 };
 
@@ -49,6 +53,21 @@ std::string tick_label(double value, double step) {
         return fmt::format("{:.2g}", value);
     }
     return fmt::format("{:.{}f}", value, std::clamp(static_cast<int>(std::ceil(-std::log10(step) - 1e-9)), 0, 8));
+}
+
+/// Powers of ten, and 2 and 5 between them where there are few.
+std::vector<Tick> logarithmic_ticks(const Axis& axis) {
+    const bool few = std::log10(axis.high / axis.low) < 2.5;
+    std::vector<Tick> ticks;
+    for (double power = std::pow(10.0, std::floor(std::log10(axis.low))); power <= axis.high; power *= 10) {
+        for (const double digit : {1.0, 2.0, 5.0}) {
+            const double value = digit * power;
+            if (value >= axis.low * (1 - 1e-9) && value <= axis.high * (1 + 1e-9) && (digit == 1.0 || few)) {
+                ticks.push_back({value, fmt::format("{:g}", value)});
+            }
+        }
+    }
+    return ticks;
 }
 
 std::vector<Tick> linear_ticks(const Axis& axis, bool whole) {
@@ -143,7 +162,10 @@ void draw_series(std::string& svg, const PlotSeries& line, std::string_view colo
     std::string path;
     std::vector<std::size_t> lonely;  // points without a neighbour make no line
     const std::size_t count = std::min(line.x.size(), line.y.size());
-    const auto drawn = [&](std::size_t i) { return i < count && std::isfinite(line.x[i]) && std::isfinite(line.y[i]); };
+    const auto drawn = [&](std::size_t i) {
+        return i < count && std::isfinite(line.x[i]) && std::isfinite(line.y[i]) &&
+               !(x.logarithmic && (line.x[i] <= 0 || line.y[i] <= 0));
+    };
     for (std::size_t i = 0; i < count; ++i) {
         if (!drawn(i)) {
             continue;
@@ -154,15 +176,20 @@ void draw_series(std::string& svg, const PlotSeries& line, std::string_view colo
             lonely.push_back(i);
         }
     }
-    add(svg,
-        "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-opacity=\"{}\" "
-        "stroke-linejoin=\"round\"{}>"
-        "<title>{}</title></path>\n",
-        path, colour, line.width, line.opacity, line.dashed ? " stroke-dasharray=\"6 4\"" : "", html_escape(line.name));
+    if (line.line) {
+        add(svg,
+            "<path d=\"{}\" fill=\"none\" stroke=\"{}\" stroke-width=\"{}\" stroke-opacity=\"{}\" "
+            "stroke-linejoin=\"round\"{}>"
+            "<title>{}</title></path>\n",
+            path, colour, line.width, line.opacity, line.dashed ? " stroke-dasharray=\"6 4\"" : "",
+            html_escape(line.name));
+    }
     for (const std::size_t i : lonely) {
-        add(svg, "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\"><title>{}</title></circle>\n",
-            x.pixel(line.x[i]), y.pixel(line.y[i]), line.width + 0.8, colour,
-            html_escape(fmt::format("{} at {:.6g}: {:.4g}", line.name, line.x[i], line.y[i])));
+        const std::string tip =
+            i < line.tips.size() ? line.tips[i] : fmt::format("{} at {:.6g}: {:.4g}", line.name, line.x[i], line.y[i]);
+        add(svg,
+            "<circle cx=\"{:.1f}\" cy=\"{:.1f}\" r=\"{}\" fill=\"{}\" fill-opacity=\"{}\"><title>{}</title></circle>\n",
+            x.pixel(line.x[i]), y.pixel(line.y[i]), line.width + 0.8, colour, line.opacity, html_escape(tip));
     }
 }
 
@@ -242,10 +269,13 @@ std::string draw_plot(const Plot& plot) {
         plot.y_range.value_or(with_room(range_of(plot.series, &PlotSeries::y), !plot.marks.empty()));
     require(x_range.low < x_range.high && y_range.low < y_range.high, "draw_plot: ranges {}..{} and {}..{} are empty",
             x_range.low, x_range.high, y_range.low, y_range.high);
-    Axis y{y_range.low, y_range.high, plot.height - 46.0, 14.0};
-    const std::vector<Tick> y_ticks = linear_ticks(y, false);
-    const Axis x{x_range.low, x_range.high, 28.0 + label_width(y_ticks), plot.width - 12.0};
-    draw_axes(svg, x, y, linear_ticks(x, plot.whole_x), y_ticks, plot.x_label, plot.y_label);
+    require(!plot.logarithmic || (x_range.low > 0 && y_range.low > 0),
+            "draw_plot: a logarithmic axis begins above 0, not at {} and {}", x_range.low, y_range.low);
+    const Axis y{y_range.low, y_range.high, plot.height - 46.0, 14.0, plot.logarithmic};
+    const std::vector<Tick> y_ticks = plot.logarithmic ? logarithmic_ticks(y) : linear_ticks(y, false);
+    const Axis x{x_range.low, x_range.high, 28.0 + label_width(y_ticks), plot.width - 12.0, plot.logarithmic};
+    draw_axes(svg, x, y, plot.logarithmic ? logarithmic_ticks(x) : linear_ticks(x, plot.whole_x), y_ticks, plot.x_label,
+              plot.y_label);
     if (plot.diagonal) {
         add(svg,
             "<line x1=\"{:.1f}\" x2=\"{:.1f}\" y1=\"{:.1f}\" y2=\"{:.1f}\" stroke=\"{}\" stroke-dasharray=\"4 4\"/>\n",

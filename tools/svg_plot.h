@@ -18,6 +18,8 @@ struct PlotSeries {
     double opacity = 1;
     bool dashed = false;
     bool markers = false;  ///< a dot with a tooltip at every point
+    bool line = true;      ///< false: only the dots
+    std::vector<std::string> tips = {};  ///< a dot's tooltip, where its name and values are not enough
 };
 
 struct PlotRange {
@@ -36,6 +38,7 @@ struct Plot {
     std::vector<PlotSeries> series;
     std::optional<PlotRange> x_range, y_range;  ///< from the data where not given; values outside are drawn at the edge
     bool whole_x = false;                       ///< x counts something: no ticks between whole numbers
+    bool logarithmic = false;                   ///< both axes; values must be above 0, others leave a gap
     bool diagonal = false;                      ///< a thin line from the lower left to the upper right corner
     std::vector<PlotMark> marks;
     int width = 410, height = 262;  ///< of the drawing, which scales to the width of its place
