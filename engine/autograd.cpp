@@ -6,6 +6,7 @@
 
 #include "engine/on_device.h"
 #include "engine/profiler.h"
+#include "engine/trace.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -199,6 +200,7 @@ Variable record(std::string op, Tensor value, std::span<const Variable> inputs,
         wanted = wanted || input.requires_grad();
     }
     Variable output(std::move(value));
+    trace_op(op, inputs, output);
     if (!wanted || !t_grad_enabled) {
         return output;
     }

@@ -39,6 +39,8 @@ class Variable {
     void set_requires_grad(bool requires_grad);
     const std::string& name() const;
     void set_name(std::string name);
+    /// Equal for the handles of one variable, and for no others that live.
+    const void* identity() const { return state_.get(); }
 
     /// The gradient; an empty tensor before backward has reached this variable.
     const Tensor& grad() const;

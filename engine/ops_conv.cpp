@@ -4,6 +4,7 @@
 #include "engine/op_support.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
+#include "engine/trace.h"
 
 namespace cutis {
 namespace {
@@ -55,6 +56,7 @@ Variable conv2d(const Variable& x, const Variable& w, const Variable& bias, int 
     });
     const double flops = product_flops(y, ws[1] * ws[2] * ws[3]);
     profile_work(flops, {&x.value(), &weights, &y});
+    trace_attributes<ConvAttributes>(stride, padding, groups);
     return record("conv2d", y, {x, w, bias},
                   [x, w, bias, shape, flops, saved_x = Saved(x.value(), "conv2d"), saved_w = Saved(w.value(), "conv2d"),
                    weights](const Tensor& dy) {
@@ -126,6 +128,7 @@ Variable depthwise_conv(const Variable& x, const Variable& w, int stride) {
     });
     const double flops = product_flops(y, ws[0] * ws[1]);
     profile_work(flops, {&x.value(), &w.value(), &y});
+    trace_attributes<ConvAttributes>(stride, 1, shape.c);
     return record("depthwise convolution", y, {x, w},
                   [x, w, shape, plain, flops, saved_x = Saved(x.value(), "depthwise convolution"),
                    saved_w = Saved(w.value(), "depthwise convolution")](const Tensor& dy) {

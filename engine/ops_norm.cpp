@@ -1,6 +1,7 @@
 #include "engine/on_device.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
+#include "engine/trace.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -52,6 +53,7 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
         state.running_var.mark_changed();
     }
     profile_work(0, {&y.value(), residual ? &residual.value() : nullptr, &z});
+    trace_attributes<BatchNormAttributes>(state.running_mean, state.running_var, state.eps, act, training);
     return record("batchnorm", z, {y, gamma, beta, residual},
                   [y, gamma, beta, residual, act, rows, c, channels, training, scale, shift, inv_std,
                    saved_mean = Saved(mean, "batchnorm"), saved_y = Saved(y.value(), "batchnorm"),

@@ -7,6 +7,7 @@
 #include "engine/op_support.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
+#include "engine/trace.h"
 
 namespace cutis {
 namespace {
@@ -38,6 +39,7 @@ Variable max_pool(const Variable& x, const PoolOptions& options) {
         on::max_pool_forward(device, y.data<T>(), argmax.data<std::int32_t>(), x.value().data<T>(), shape);
     });
     profile_work(0, {&x.value(), &y, &argmax});
+    trace_attributes<PoolOptions>(options);
     return record("max pool", y, {x}, [x, shape, argmax = std::as_const(argmax)](const Tensor& dy) {
         Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
         by_type(dy.dtype(), [&]<class T>() {
@@ -55,6 +57,7 @@ Variable average_pool(const Variable& x, const PoolOptions& options) {
     by_type(y.dtype(),
             [&]<class T>() { on::average_pool_forward(y.device(), y.data<T>(), x.value().data<T>(), shape); });
     profile_work(0, {&x.value(), &y});
+    trace_attributes<PoolOptions>(options);
     return record("average pool", y, {x}, [x, shape](const Tensor& dy) {
         Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
         by_type(dy.dtype(),
@@ -75,6 +78,7 @@ Variable adaptive_average_pool(const Variable& x, int p, int q) {
     by_type(y.dtype(),
             [&]<class T>() { on::adaptive_average_pool_forward(y.device(), y.data<T>(), x.value().data<T>(), shape); });
     profile_work(0, {&x.value(), &y});
+    trace_attributes<AdaptivePoolAttributes>(p, q);
     return record("adaptive average pool", y, {x}, [x, shape](const Tensor& dy) {
         Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
         by_type(dy.dtype(),
@@ -96,6 +100,7 @@ Variable local_response_norm(const Variable& x, const LocalResponseNorm& norm) {
         on::local_response_norm_forward(y.device(), y.data<T>(), x.value().data<T>(), norm, rows, c);
     });
     profile_work(0, {&x.value(), &y});
+    trace_attributes<LocalResponseNorm>(norm);
     return record("local response norm", y, {x},
                   [x, norm, rows, c, saved = Saved(x.value(), "local response norm")](const Tensor& dy) {
                       Tensor dx = Tensor::empty_like(dy);

@@ -5,6 +5,7 @@
 #include "engine/op_support.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
+#include "engine/trace.h"
 
 namespace cutis {
 namespace {
@@ -56,6 +57,7 @@ Variable gather_rows(const Variable& x, const RowMap& map, const Shape& shape) {
             "gather rows: a map of {} of {} rows does not make {} of {}", map.index.elements(), map.inverse.elements(),
             to_string(shape), to_string(xs));
     const ProfileRange range("gather rows");
+    trace_attributes<RowMap>(map);
     return record("gather rows", gathered(x.value(), map.index, shape), {x},
                   [x, map](const Tensor& dy) { x.accumulate(gathered(dy, map.inverse, x.shape())); });
 }

@@ -3,10 +3,12 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <cmath>
 #include <set>
 #include <span>
 #include <utility>
 
+#include "engine/half.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -17,6 +19,8 @@ struct Entry {
     std::string name;
     Tensor tensor;
     WeightLayout layout;
+
+    std::vector<std::int64_t> shape() const { return file_shape(tensor.shape(), layout); }
 };
 
 std::vector<Entry> entries_of(const Parts& parts) {
@@ -43,15 +47,32 @@ void copy_in(const SafetensorsFile& file, const TensorView& view, Entry& entry) 
 }
 
 void load_exact(const SafetensorsFile& file, Entry& entry) {
-    const std::vector<std::int64_t> shape = file_shape(entry.tensor.shape(), entry.layout);
     const TensorView* const view = file.find(entry.name);
     if (view == nullptr) {
         refuse(file, entry.name, "missing");
     }
-    if (view->shape != shape) {
-        refuse(file, entry.name, fmt::format("is {}, the model's is {}", shape_text(view->shape), shape_text(shape)));
+    if (view->shape != entry.shape()) {
+        refuse(file, entry.name,
+               fmt::format("is {}, the model's is {}", shape_text(view->shape), shape_text(entry.shape())));
     }
     copy_in(file, *view, entry);
+}
+
+// Under another name linear weights k x (c r s) may be a convolution's, k x c x r x s: the same values in the same
+// order.
+bool is_convolution_of(const std::vector<std::int64_t>& filter, const std::vector<std::int64_t>& matrix) {
+    return filter.size() == 4 && matrix.size() == 2 && filter[0] == matrix[0] &&
+           Shape(std::span(filter).subspan(1)).elements() == matrix[1];
+}
+
+std::vector<std::uint16_t> as_halves(const std::vector<float>& values, const std::string& name) {
+    std::vector<std::uint16_t> halves(values.size());
+    for (std::size_t i = 0; i < values.size(); ++i) {
+        halves[i] = f32_to_f16(values[i]);
+        require(std::isfinite(f16_to_f32(halves[i])), "weights: {} holds {}, which f16 cannot; write it as f32", name,
+                values[i]);
+    }
+    return halves;
 }
 
 }  // namespace
@@ -71,19 +92,27 @@ std::string LoadReport::notice() const {
     return text;
 }
 
-LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_classifier) {
+LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_classifier,
+                        const std::function<std::string(std::string_view)>& name_in_file) {
     LoadReport report;
     std::set<std::string, std::less<>> known;
     for (Entry& entry : entries_of(model.parts())) {
-        known.insert(entry.name);
-        if (new_classifier && entry.name.starts_with(model.classifier_prefix())) {
-            const TensorView* const view = file.find(entry.name);
-            if (view == nullptr || view->shape != file_shape(entry.tensor.shape(), entry.layout)) {
-                report.reinitialized.push_back(entry.name);
-                continue;
-            }
+        const std::string own_name = entry.name;
+        if (name_in_file) {
+            entry.name = name_in_file(own_name);
         }
-        load_exact(file, entry);
+        known.insert(entry.name);
+        const TensorView* const view = file.find(entry.name);
+        const bool fits = view != nullptr && view->shape == entry.shape();
+        if (!fits && new_classifier && own_name.starts_with(model.classifier_prefix())) {
+            report.reinitialized.push_back(own_name);
+            continue;
+        }
+        if (!fits && name_in_file && view != nullptr && is_convolution_of(view->shape, entry.shape())) {
+            copy_in(file, *view, entry);
+        } else {
+            load_exact(file, entry);
+        }
         ++report.matched;
     }
     for (const TensorView& view : file.tensors()) {
@@ -99,7 +128,7 @@ LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_clas
 int classes_in_file(const SafetensorsFile& file, std::string_view classifier_prefix) {
     std::int64_t classes = 0;
     for (const TensorView& view : file.tensors()) {
-        if (view.name.starts_with(classifier_prefix) && view.shape.size() == 2) {
+        if (view.name.starts_with(classifier_prefix) && view.name.ends_with(".weight") && view.shape.size() == 2) {
             classes = view.shape[0];
         }
     }
@@ -108,15 +137,22 @@ int classes_in_file(const SafetensorsFile& file, std::string_view classifier_pre
 }
 
 void save_weights(const std::filesystem::path& path, const Parts& parts, const ExtraTensors& extra,
-                  const std::map<std::string, std::string>& metadata) {
+                  const std::map<std::string, std::string>& metadata, WeightPrecision precision) {
     const std::vector<Entry> entries = entries_of(parts);
     std::vector<std::vector<float>> values;
+    std::vector<std::vector<std::uint16_t>> halves;
     std::vector<TensorToWrite> tensors;
     values.reserve(entries.size());
+    halves.reserve(entries.size());
     for (const Entry& entry : entries) {
-        values.push_back(to_file_order(entry.tensor, entry.layout));
-        tensors.push_back({entry.name, FileDType::f32, file_shape(entry.tensor.shape(), entry.layout),
-                           std::as_bytes(std::span(values.back()))});
+        std::vector<float> in_order = to_file_order(entry.tensor, entry.layout);
+        if (precision == WeightPrecision::f16 && entry.shape().size() >= 2) {
+            halves.push_back(as_halves(in_order, entry.name));
+            tensors.push_back({entry.name, FileDType::f16, entry.shape(), std::as_bytes(std::span(halves.back()))});
+        } else {
+            values.push_back(std::move(in_order));
+            tensors.push_back({entry.name, FileDType::f32, entry.shape(), std::as_bytes(std::span(values.back()))});
+        }
     }
     std::vector<Tensor> on_cpu;
     on_cpu.reserve(extra.size());

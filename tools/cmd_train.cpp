@@ -168,7 +168,9 @@ void declare_model(Declarer& add) {
     add.value("--width", &TrainConfig::width, "Width multiplier");
     add.value("--dropout", &TrainConfig::dropout, "Dropout before the classifier; 0: none");
     add.value("--lstm-hidden", &TrainConfig::lstm_hidden, "Hidden size of models with an LSTM");
-    add.value("--freeze", &TrainConfig::freeze, "Leave parameters as they are whose name starts so: PREFIX[,PREFIX..]");
+    add.value(
+        "--freeze", &TrainConfig::freeze,
+        "Leave parameters as they are whose name begins with, or with * fits, PATTERN[,PATTERN..]: features.0,*.bias");
     add.value("--freeze-steps", &TrainConfig::freeze_steps, "Train them, too, after so many steps; 0: never");
 }
 
@@ -181,6 +183,8 @@ void declare_optimisation(Declarer& add) {
     add.value("--optimizer", &TrainConfig::optimizer, "sgd, rmsprop or adamw");
     add.value("--lr", &TrainConfig::lr, "Learning rate");
     add.value("--lr-head", &TrainConfig::lr_head, "Learning rate of the classifier; 0: --lr");
+    add.value("--lr-scale", &TrainConfig::lr_scale,
+              "Factors on the rate of parameters by such patterns: features.0=0.1,*.bias=2; the last that fits counts");
     add.value("--momentum", &TrainConfig::momentum, "Of sgd and rmsprop");
     add.flag("--nesterov", &TrainConfig::nesterov, true, "Nesterov's momentum (sgd)");
     add.value("--weight-decay", &TrainConfig::weight_decay, "On weights, not on norms and biases");
@@ -272,7 +276,8 @@ void require_no_run(const TrainConfig& config) {
 void require_trainable(const TrainConfig& config) {
     const PackedDataset data(config.data);
     split_of(config, data);
-    make_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
+    const auto model = make_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
+    check_patterns(config, model->parts().parameters);
     if (!config.init.empty()) {
         const SafetensorsFile weights(config.init);
     }

@@ -142,14 +142,18 @@ std::unique_ptr<Model> make_run_model(const Run& run) {
                                          .seed = run.config.seed});
 }
 
-std::unique_ptr<Model> load_run_model(const Run& run) {
-    std::unique_ptr<Model> model = make_run_model(run);
+std::filesystem::path run_weights_file(const Run& run) {
     std::error_code ignored;
     const bool best = std::filesystem::exists(run.file("best.safetensors"), ignored);
     const std::filesystem::path weights = run.file(best ? "best.safetensors" : "checkpoint.safetensors");
     require(best || std::filesystem::exists(weights, ignored),
             "{}: holds no weights yet; let `cutis train` reach its first checkpoint", run.folder.string());
-    load_weights(*model, SafetensorsFile(weights), false);
+    return weights;
+}
+
+std::unique_ptr<Model> load_run_model(const Run& run) {
+    std::unique_ptr<Model> model = make_run_model(run);
+    load_weights(*model, SafetensorsFile(run_weights_file(run)), false);
     return model;
 }
 

@@ -40,7 +40,9 @@ struct Run {
 Run open_run(const std::filesystem::path& folder);
 /// Writes config.json, crash-safe.
 void save_run(const Run& run);
-/// The run's model with the weights of `best.safetensors`, or of the checkpoint where no best one exists yet.
+/// `best.safetensors`, or the checkpoint where no best one exists yet; throws Error where there is neither.
+std::filesystem::path run_weights_file(const Run& run);
+/// The run's model with the weights of that file.
 std::unique_ptr<Model> load_run_model(const Run& run);
 
 /// "model" of the run's options, freshly initialised.

@@ -45,6 +45,7 @@ void for_each_setting(Config& c, Visit&& visit) {
     visit("optimizer", c.optimizer);
     visit("lr", c.lr);
     visit("lr_head", c.lr_head);
+    visit("lr_scale", c.lr_scale);
     visit("momentum", c.momentum);
     visit("nesterov", c.nesterov);
     visit("weight_decay", c.weight_decay);

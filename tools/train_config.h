@@ -31,8 +31,8 @@ struct TrainConfig {
     int classes = 0;   ///< 0: the data set's
     float width = 1.0f;
     float dropout = 0.2f;
-    int lstm_hidden = 128;  ///< hidden size, of models with an LSTM
-    std::string freeze;     ///< parameters whose name starts with one of these (comma-separated) stay as they are
+    int lstm_hidden = 128;          ///< hidden size, of models with an LSTM
+    std::string freeze;             ///< parameters whose name fits one of these patterns stay as they are: a,b
     std::int64_t freeze_steps = 0;  ///< thaw after so many steps; 0: never
 
     // optimisation
@@ -43,6 +43,7 @@ struct TrainConfig {
     std::string optimizer = "adamw";
     float lr = 0.001f;
     float lr_head = 0.0f;  ///< classifier's; 0: lr
+    std::string lr_scale;  ///< factors on the rate of parameters whose name fits a pattern: a=0.1,b=2
     float momentum = 0.9f;
     bool nesterov = false;
     float weight_decay = 0.02f;

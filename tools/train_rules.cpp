@@ -10,6 +10,7 @@
 #include "kernels/error.h"
 #include "kernels/philox.h"
 #include "tools/device_choice.h"
+#include "tools/name_patterns.h"
 
 namespace cutis {
 namespace {
@@ -65,6 +66,7 @@ void check_model(const TrainConfig& c) {
     within("--width", c.width, 0.1f, 4.0f);
     below_one("--dropout", c.dropout);
     within("--lstm-hidden", c.lstm_hidden, 1, 4096);
+    parse_patterns("--freeze", c.freeze);
     not_negative("--freeze-steps", static_cast<double>(c.freeze_steps));
     require(c.freeze_steps == 0 || !c.freeze.empty(), "--freeze-steps {} needs --freeze, which says what is frozen",
             c.freeze_steps);
@@ -78,6 +80,7 @@ void check_optimisation(const TrainConfig& c) {
     one_of("--optimizer", c.optimizer, {"sgd", "rmsprop", "adamw"});
     require(c.lr > 0 && std::isfinite(c.lr), "--lr is {}; more than 0 is possible", c.lr);
     not_negative("--lr-head", static_cast<double>(c.lr_head));
+    parse_pattern_factors("--lr-scale", c.lr_scale);
     below_one("--momentum", c.momentum);
     require(!c.nesterov || (c.optimizer == "sgd" && c.momentum > 0),
             "--nesterov needs --optimizer sgd and a --momentum above 0");
@@ -108,6 +111,15 @@ void check_train_config(const TrainConfig& c) {
     one_of("--precision", c.precision, {"fp32", "tf32", "bf16"});
     one_of("--resident", c.resident, {"auto", "on", "off"});
     within<std::int64_t>("--log-every", c.log_every, 1, 1000000000);
+}
+
+void check_patterns(const TrainConfig& c, std::span<const ParameterRef> parameters) {
+    for (const std::string& pattern : parse_patterns("--freeze", c.freeze)) {
+        require_match("--freeze", pattern, parameters);
+    }
+    for (const PatternFactor& scale : parse_pattern_factors("--lr-scale", c.lr_scale)) {
+        require_match("--lr-scale", scale.pattern, parameters);
+    }
 }
 
 void check_available(const TrainConfig& c) {

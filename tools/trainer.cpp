@@ -31,11 +31,13 @@
 #include "tools/evaluation.h"
 #include "tools/gpu_step.h"
 #include "tools/inference.h"
+#include "tools/name_patterns.h"
 #include "tools/progress.h"
 #include "tools/run_data.h"
 #include "tools/run_log.h"
 #include "tools/run_report.h"
 #include "tools/signals.h"
+#include "tools/train_rules.h"
 
 namespace cutis {
 namespace {
@@ -92,19 +94,6 @@ struct Position {
         return position;
     }
 };
-
-std::vector<std::string> comma_separated(const std::string& text) {
-    std::vector<std::string> parts;
-    std::size_t begin = 0;
-    while (begin <= text.size() && !text.empty()) {
-        const std::size_t end = std::min(text.find(',', begin), text.size());
-        if (end > begin) {
-            parts.push_back(text.substr(begin, end - begin));
-        }
-        begin = end + 1;
-    }
-    return parts;
-}
 
 // The averaged weights stand in the model for the scope's life.
 class AveragedWeights {
@@ -251,23 +240,16 @@ void Training::load_initial_weights() {
 }
 
 void Training::freeze() {
-    const std::vector<std::string> prefixes = comma_separated(run_.config.freeze);
-    std::vector<bool> used(prefixes.size(), false);
+    check_patterns(run_.config, parts_.parameters);
+    const std::vector<std::string> patterns = parse_patterns("--freeze", run_.config.freeze);
     for (ParameterRef& parameter : parts_.parameters) {
-        for (std::size_t i = 0; i < prefixes.size(); ++i) {
-            if (parameter.name.starts_with(prefixes[i])) {
-                parameter.variable.set_requires_grad(false);
-                frozen_.push_back(parameter.variable);
-                used[i] = true;
-                break;
-            }
+        if (std::any_of(patterns.begin(), patterns.end(),
+                        [&](const std::string& pattern) { return matches_pattern(pattern, parameter.name); })) {
+            parameter.variable.set_requires_grad(false);
+            frozen_.push_back(parameter.variable);
         }
     }
-    for (std::size_t i = 0; i < prefixes.size(); ++i) {
-        require(used[i], "train: --freeze {}: no parameter's name starts so; see `cutis summary --model {}`",
-                prefixes[i], run_.config.model);
-    }
-    if (!prefixes.empty()) {
+    if (!patterns.empty()) {
         say("frozen: {} of {} parameter tensors", frozen_.size(), parts_.parameters.size());
     }
 }
@@ -292,11 +274,9 @@ void Training::plan() {
     optimizer.momentum = config.momentum;
     optimizer.nesterov = config.nesterov;
     optimizer.weight_decay = config.weight_decay;
-    Optimizer::Group body{{}, config.lr}, head{{}, config.lr_head > 0.0f ? config.lr_head : config.lr};
-    for (const ParameterRef& parameter : parts_.parameters) {
-        (parameter.name.starts_with(model_->classifier_prefix()) ? head : body).parameters.push_back(parameter);
-    }
-    optimizer_.emplace(optimizer, std::vector<Optimizer::Group>{std::move(body), std::move(head)});
+    optimizer_.emplace(optimizer, learning_rate_groups(parts_.parameters, model_->classifier_prefix(), config.lr,
+                                                       config.lr_head > 0.0f ? config.lr_head : config.lr,
+                                                       parse_pattern_factors("--lr-scale", config.lr_scale)));
     if (config.ema > 0.0f) {
         ema_.emplace(parts_, config.ema);
     }

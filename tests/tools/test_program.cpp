@@ -15,7 +15,8 @@ TEST(Program, HelpsWithoutAndWithACommand) {
     const ProgramResult bare = cutis_program({});
     EXPECT_TRUE(succeeded(bare));
     EXPECT_EQ(bare.out, cutis_program({"--help"}).out);
-    for (const char* command : {"prepare", "train", "evaluate", "predict", "report", "summary", "profile", "info"}) {
+    for (const char* command :
+         {"prepare", "train", "evaluate", "predict", "report", "convert", "summary", "profile", "info"}) {
         EXPECT_TRUE(holds(bare.out, std::string("\n  ") + command + " "));
         const ProgramResult help = cutis_program({command, "--help"});
         EXPECT_TRUE(succeeded(help));

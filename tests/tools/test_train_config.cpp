@@ -56,6 +56,7 @@ TrainConfig unusual() {
     c.optimizer = "rmsprop";
     c.lr = 0.0123f;
     c.lr_head = 0.3f;
+    c.lr_scale = "features.*=0.5";
     c.momentum = 0.8f;
     c.nesterov = true;
     c.weight_decay = 3e-5f;
@@ -213,6 +214,8 @@ TEST(TrainRules, NameTheFlagOfABadSetting) {
         {[](TrainConfig& c) { c.dropout = 1; }, "--dropout is 1"},
         {[](TrainConfig& c) { c.dropout = kNan; }, "--dropout"},
         {[](TrainConfig& c) { c.freeze_steps = 5; }, "--freeze"},
+        {[](TrainConfig& c) { c.freeze = "a,,b"; }, "--freeze 'a,,b'"},
+        {[](TrainConfig& c) { c.lr_scale = "a=0"; }, "--lr-scale: 'a=0'"},
         {[](TrainConfig& c) { c.epochs = 0; }, "--epochs is 0"},
         {[](TrainConfig& c) { c.steps = -1; }, "--steps"},
         {[](TrainConfig& c) { c.batch_size = 0; }, "--batch-size"},

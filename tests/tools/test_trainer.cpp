@@ -201,6 +201,57 @@ TEST(Trainer, FrozenFeaturesStayAndTheClassifierMoves) {
     }
 }
 
+TEST(Trainer, LearningRatesFollowPatterns) {
+    const testing::TempDir folder;
+    const std::filesystem::path data = pack(folder, 9);
+    const auto moved = [&](const std::string& name, const std::string& lr_scale, const std::string& freeze) {
+        TrainConfig config = small_run(data, folder / name);
+        config.steps = 1;
+        config.ema = 0.0f;
+        config.optimizer = "sgd";
+        config.weight_decay = 0.0f;
+        config.lr_head = 2.0f * config.lr;
+        config.lr_scale = lr_scale;
+        config.freeze = freeze;
+        EXPECT_EQ(train(config, false), TrainEnd::finished);
+        const SafetensorsFile after(folder / name / "checkpoint.safetensors");
+        std::map<std::string, std::vector<float>> steps;
+        const auto fresh = make_run_model(open_run(folder / name));
+        for (const ParameterRef& parameter : fresh->parts().parameters) {
+            std::vector<float>& step = steps[parameter.name] = after.read_f32(after.at(parameter.name));
+            const std::vector<float> before = to_file_order(parameter.variable.value(), parameter.layout);
+            std::transform(step.begin(), step.end(), before.begin(), step.begin(), std::minus());
+        }
+        return steps;
+    };
+    const auto plain = moved("plain", "", ""), scaled = moved("scaled", "features.0.=0.5,*.bias=2", "");
+    float largest = 0.0f;
+    for (const auto& [name, steps] : plain) {
+        const float factor = name.ends_with(".bias") ? 2.0f : name.starts_with("features.0.") ? 0.5f : 1.0f;
+        for (std::size_t i = 0; i < steps.size(); ++i) {
+            EXPECT_NEAR(scaled.at(name)[i], factor * steps[i], 1e-6f) << name;
+            largest = std::max(largest, std::abs(steps[i]));
+        }
+    }
+    EXPECT_GT(largest, 1e-3f);
+    for (const auto& [name, steps] : moved("frozen", "", "*.weight")) {
+        const bool still = std::all_of(steps.begin(), steps.end(), [](float step) { return step == 0.0f; });
+        EXPECT_EQ(still, name.ends_with(".weight")) << name;
+    }
+}
+
+TEST(Trainer, APatternThatFitsNothingIsAnError) {
+    const testing::TempDir folder;
+    TrainConfig config = small_run(pack(folder, 9), folder / "run");
+    config.freeze = "feature.0";
+    EXPECT_TRUE(
+        testing::is_line_with(testing::error_of([&] { train(config, false); }), "--freeze feature.0", "features.0"));
+    config.freeze = "";
+    config.lr_scale = "*.biases=2";
+    EXPECT_TRUE(testing::is_line_with(testing::error_of([&] { train(config, false); }), "--lr-scale *.biases"));
+    EXPECT_FALSE(std::filesystem::exists(folder / "run"));
+}
+
 TEST(Trainer, EarlyStoppingCountsEpochsWithoutABetterFigure) {
     const testing::TempDir folder;
     TrainConfig config = small_run(pack(folder), folder / "run");
