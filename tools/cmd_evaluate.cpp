@@ -6,6 +6,7 @@
 
 #include "engine/files.h"
 #include "engine/packed_dataset.h"
+#include "tools/combine_members.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
 #include "tools/device_choice.h"
@@ -46,10 +47,7 @@ Chosen choose(const Run& run, const PackedDataset& data, const std::string& spli
         chosen.leaky = own;
         chosen.rows.resize(data.size());
         std::iota(chosen.rows.begin(), chosen.rows.end(), 0);
-        require(data.class_names().size() <= run.facts.class_names.size() &&
-                    std::equal(data.class_names().begin(), data.class_names().end(), run.facts.class_names.begin()),
-                "{}: its classes are {}, those of run {} are {}; prepare it with --class-names", data.path().string(),
-                fmt::join(data.class_names(), ","), run.folder.string(), fmt::join(run.facts.class_names, ","));
+        require_known_classes(data, run.facts.class_names, run.folder);
         return chosen;
     }
     const Split parts = split_of(run.config, data);
@@ -164,11 +162,49 @@ void print_confusion(const Evaluation& e) {
     say("{}", text);
 }
 
+/// Writes an evaluation into the run's folder and prints it.
+void write_and_print(const Evaluation& evaluation, const std::filesystem::path& folder, const std::string& suffix) {
+    const std::filesystem::path csv = folder / fmt::format("predictions_{}{}.csv", evaluation.split, suffix);
+    const std::filesystem::path json = folder / fmt::format("evaluation_{}{}.json", evaluation.split, suffix);
+    write_predictions_csv(csv, evaluation.predictions);
+    write_file_atomically(json, metrics_to_json(evaluation));
+    const Tta tta = parse_tta(evaluation.tta);
+    say("{}: {} images of {} lesions{}", evaluation.split,
+        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.size())),
+        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.lesions())),
+        tta.kind == TtaKind::none ? "" : fmt::format(", mean over {} views ({})", view_count(tta), name_of(tta)));
+    if (evaluation.leaky) {
+        warn("leaky: the model was trained on lesions among these, so no figure says anything about new patients");
+    }
+    print_figures(evaluation);
+    print_classes(evaluation);
+    print_confusion(evaluation);
+    say("\n{}\n{}", json.string(), csv.string());
+}
+
+void run_ensemble(const Options& options) {
+    if (options.split != "all" || !options.logit_adjust.empty()) {
+        throw Misuse(
+            fmt::format("evaluate: {} is an ensemble, which is judged on other data sets by --split all, and "
+                        "without --logit-adjust; on its own, by `cutis ensemble`",
+                        options.run));
+    }
+    const Evaluation evaluation = judge_ensemble(
+        open_ensemble(options.run), PackedDataset(options.data),
+        {.tta = parse_tta(options.tta), .batch_size = options.batch_size, .device = choose_device(options.device)},
+        options.bootstrap);
+    write_and_print(evaluation, options.run, "");
+}
+
 void run(const Options& options) {
     require_within("--bootstrap", options.bootstrap, 1, 1000000);
     require_within("--batch-size", options.batch_size, 1, 65536);
     const Tta tta = read_tta(options.tta);
     use_threads(options.threads);
+    if (is_ensemble(options.run)) {
+        run_ensemble(options);
+        return;
+    }
     const Run trained = open_run(options.run);
     const PackedDataset data(options.data);
     const Chosen chosen = choose(trained, data, options.split);
@@ -190,22 +226,7 @@ void run(const Options& options) {
     Evaluation evaluation =
         judge(options.split, std::move(predictions), chosen.leaky, {.resamples = options.bootstrap});
     evaluation.tta = name_of(tta);
-    const std::filesystem::path csv = trained.folder / fmt::format("predictions_{}{}.csv", options.split, suffix);
-    const std::filesystem::path json = trained.folder / fmt::format("evaluation_{}{}.json", options.split, suffix);
-    write_predictions_csv(csv, evaluation.predictions);
-    write_file_atomically(json, metrics_to_json(evaluation));
-
-    say("{}: {} images of {} lesions{}", options.split,
-        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.size())),
-        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.lesions())),
-        tta.kind == TtaKind::none ? "" : fmt::format(", mean over {} views ({})", view_count(tta), name_of(tta)));
-    if (chosen.leaky) {
-        warn("leaky: the model was trained on lesions among these, so no figure says anything about new patients");
-    }
-    print_figures(evaluation);
-    print_classes(evaluation);
-    print_confusion(evaluation);
-    say("\n{}\n{}", json.string(), csv.string());
+    write_and_print(evaluation, trained.folder, suffix);
 }
 
 }  // namespace
@@ -214,7 +235,7 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
     CLI::App* const command =
         app.add_subcommand("evaluate", "Judge a run on a part of its data, or on another data set");
     const auto options = std::make_shared<Options>();
-    command->add_option("--run", options->run, "Folder of the run")->required();
+    command->add_option("--run", options->run, "Folder of the run, or of an ensemble")->required();
     command->add_option("--data", options->data, "Packed data set, from `cutis prepare`")->required();
     command
         ->add_option("--split", options->split,

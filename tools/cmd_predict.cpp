@@ -7,6 +7,7 @@
 #include <unordered_map>
 
 #include "engine/augment.h"
+#include "engine/csv.h"
 #include "engine/files.h"
 #include "engine/image.h"
 #include "engine/metadata.h"
@@ -17,7 +18,9 @@
 #include "models/weights.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
+#include "tools/cross_validation.h"
 #include "tools/device_choice.h"
+#include "tools/ensemble.h"
 #include "tools/inference.h"
 #include "tools/progress.h"
 #include "tools/run_directory.h"
@@ -37,16 +40,36 @@ struct Options {
     bool logits = false, keep_aspect = false, skip_bad = false;
 };
 
-/// A model ready to predict.
+/// A model ready to predict, or an ensemble of several.
 struct Predictor {
     std::unique_ptr<Model> model;
     std::vector<std::string> class_names;
     InputSettings input;
+    std::optional<Ensemble> ensemble{};  ///< then there is no model
 };
+
+/// An ensemble's folder, or that of a cross-validation, which answers with the mean of its runs.
+Predictor from_ensemble(const Options& options) {
+    if (options.logits || options.size > 0 || options.crop > 0 || !options.mean.empty() || !options.std.empty()) {
+        throw Misuse(
+            fmt::format("predict: {} is an ensemble, whose networks look at images in their own ways; leave "
+                        "out --logits, --size, --crop, --mean and --std",
+                        options.run));
+    }
+    Predictor predictor;
+    if (is_ensemble(options.run)) {
+        predictor.ensemble = open_ensemble(options.run);
+    } else {
+        predictor.ensemble = Ensemble{.folder = options.run, .members = {open_member(options.run)}};
+        predictor.ensemble->class_names = predictor.ensemble->members.front().runs.front().facts.class_names;
+    }
+    predictor.class_names = predictor.ensemble->class_names;
+    return predictor;
+}
 
 Predictor from_run(const std::string& folder) {
     const Run run = open_run(folder);
-    Predictor predictor{load_run_model(run), {}, {run.facts.size, run.facts.mean, run.facts.std}};
+    Predictor predictor{load_run_model(run), {}, {run.facts.size, run.facts.mean, run.facts.std}, {}};
     predictor.class_names = class_names_for(predictor.model->classes(), run.facts.class_names);
     return predictor;
 }
@@ -59,12 +82,17 @@ Predictor from_weights(const Options& options) {
             "{}: holds no classifier ({}*), so it cannot predict; train from it first (cutis train --init)",
             options.weights, prefix);
     Predictor predictor{make_model(options.model, {.classes = classes, .width = options.width}),
-                        class_names_for(classes, {}), input_settings(file)};
+                        class_names_for(classes, {}),
+                        input_settings(file),
+                        {}};
     load_weights(*predictor.model, file, false);
     return predictor;
 }
 
 Predictor make_predictor(const Options& options) {
+    if (!options.run.empty() && (is_ensemble(options.run) || is_cross_validation(options.run))) {
+        return from_ensemble(options);
+    }
     Predictor predictor = options.run.empty() ? from_weights(options) : from_run(options.run);
     if (options.size > 0) {
         predictor.input.size = options.size;
@@ -187,21 +215,20 @@ std::vector<float> probabilities_of(const Predictor& predictor, Images& images, 
                 }
             });
     };
-    const Network network{predictor.model.get(), predictor.input};
-    return std::move(predict_views(std::span(&network, 1), static_cast<std::int64_t>(images.files.size()),
-                                   parse_tta(options.tta), 0, options.batch_size, read, &progress, thread_count())
-                         .front());
-}
-
-std::string csv_field(const std::string& text) {
-    if (text.find_first_of(",\"\r\n") == std::string::npos) {
-        return text;
+    const auto count = static_cast<std::int64_t>(images.files.size());
+    const auto predict = [&](std::span<const Network> networks, const Tta& tta) {
+        return predict_views(networks, count, tta, 0, options.batch_size, read, &progress, thread_count());
+    };
+    const Tta tta = parse_tta(options.tta);
+    if (!predictor.ensemble) {
+        const Network network{predictor.model.get(), predictor.input};
+        return std::move(predict(std::span(&network, 1), tta).front());
     }
-    std::string quoted = "\"";
-    for (const char c : text) {
-        quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-    }
-    return quoted + "\"";
+    const Ensemble& ensemble = *predictor.ensemble;
+    const MemberNetworks members(ensemble.members, choose_device(options.device));
+    const std::vector<std::vector<float>> answers =
+        members.by_member(predict(members.networks(), tta.kind == TtaKind::none ? ensemble.tta : tta));
+    return combine(ensemble.rule, answers, ensemble.class_names.size(), ensemble.fit);
 }
 
 std::string csv_text(const Images& images, const std::vector<std::string>& class_names,
@@ -250,7 +277,9 @@ void run(const Options& options) {
     check(options);
     use_threads(options.threads);
     const Predictor predictor = make_predictor(options);
-    predictor.model->parts().move_to(choose_device(options.device));
+    if (predictor.model) {
+        predictor.model->parts().move_to(choose_device(options.device));
+    }
     Images images{find_images(options.images), {}};
     images.reasons.resize(images.files.size());
     AtomicFile out(options.out);  // before the work, so that a place that cannot be written costs no time
@@ -286,7 +315,8 @@ void add_predict_command(CLI::App& app, Command& chosen) {
     CLI::App* const command =
         app.add_subcommand("predict", "Predict images; the result is a CSV as ISIC 2018 Task 3 wants it");
     const auto options = std::make_shared<Options>();
-    command->add_option("--run", options->run, "Folder of the run whose best weights predict");
+    command->add_option("--run", options->run,
+                        "Folder of the run whose best weights predict, of an ensemble or of a cross-validation");
     command->add_option("--model", options->model, "Instead of --run: name of the model whose weights --weights gives");
     command->add_option("--weights", options->weights,
                         "Weights (safetensors, torchvision's names); they decide the number of classes");
@@ -310,6 +340,7 @@ void add_predict_command(CLI::App& app, Command& chosen) {
     add_device_option(*command, options->device);
     command->footer(examples({"cutis predict --run runs/first --images photos --out predictions.csv",
                               "cutis predict --run runs/first --images a.jpg b.png --out logits.csv --logits",
+                              "cutis predict --run runs/ensemble --images photos --out predictions.csv",
                               "cutis predict --run runs/first --images photos --tta crops:9@300 --out predictions.csv",
                               "cutis predict --model mobilenet_v2 --weights imagenet.safetensors --images crops --crop "
                               "224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --logits --out logits.csv"}));
