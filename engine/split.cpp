@@ -160,6 +160,26 @@ std::unordered_map<std::string, int> read_folds(const CsvTable& table) {
     return folds;
 }
 
+/// The fold of every sample; throws Error where one is missing.
+std::vector<int> folds_of(std::span<const Sample> samples, const CsvTable& table,
+                          const std::unordered_map<std::string, int>& folds) {
+    std::vector<int> fold_of;
+    std::vector<std::string_view> missing;
+    for (const Sample& sample : samples) {
+        const auto found = folds.find(sample.image_id);
+        if (found == folds.end()) {
+            missing.push_back(sample.image_id);
+        } else {
+            fold_of.push_back(found->second);
+        }
+    }
+    if (!missing.empty()) {
+        fail("{}: {} of {} images of the data set are not in it (the first is '{}'); add them or give another file",
+             table.name(), missing.size(), samples.size(), printable(missing.front()));
+    }
+    return fold_of;
+}
+
 std::string fold_list(const std::unordered_map<std::string, int>& folds) {
     std::set<int> numbers;
     for (const auto& [id, fold] : folds) {
@@ -211,18 +231,9 @@ Split make_fold_split(std::span<const Sample> samples, int n_classes, const std:
     Split split;
     split.leaky = leaky;
     std::vector<int> rest;
-    std::vector<std::string_view> missing;
+    const std::vector<int> fold_of = folds_of(samples, table, folds);
     for (std::size_t i = 0; i < samples.size(); ++i) {
-        const auto found = folds.find(samples[i].image_id);
-        if (found == folds.end()) {
-            missing.push_back(samples[i].image_id);
-        } else {
-            (found->second == fold ? split.test : rest).push_back(static_cast<int>(i));
-        }
-    }
-    if (!missing.empty()) {
-        fail("{}: {} of {} images of the data set are not in it (the first is '{}'); add them or give another file",
-             table.name(), missing.size(), samples.size(), printable(missing.front()));
+        (fold_of[i] == fold ? split.test : rest).push_back(static_cast<int>(i));
     }
     if (split.test.empty()) {
         fail("{}: no image of the data set is in fold {} (its folds: {}); choose another with --fold", table.name(),
@@ -241,6 +252,39 @@ Split make_fold_split(std::span<const Sample> samples, int n_classes, const std:
         check_no_shared_lesion(split, samples);
     }
     return split;
+}
+
+std::vector<int> deal_folds(std::span<const Sample> samples, int n_classes, int folds, std::uint64_t seed, bool leaky,
+                            std::vector<std::string>& notices) {
+    check_labels(samples, n_classes);
+    require(folds >= 2, "folds: {}; at least 2 are needed", folds);
+    const std::vector<Group> groups = make_groups(samples, all_of(samples), !leaky, seed, notices);
+    require(groups.size() >= static_cast<std::size_t>(folds), "folds: {} {} cannot fill {} folds; ask for fewer",
+            groups.size(), leaky ? "images" : "lesions", folds);
+    std::vector<int> fold_of(samples.size(), 0);
+    std::size_t dealt = 0;
+    for (int label = 0; label < n_classes; ++label) {
+        const std::size_t before = dealt;
+        for (const Group& group : groups) {
+            if (group.label != label) {
+                continue;
+            }
+            for (const int i : group.members) {
+                fold_of[static_cast<std::size_t>(i)] = static_cast<int>(dealt % static_cast<std::size_t>(folds));
+            }
+            ++dealt;
+        }
+        if (dealt - before > 0 && dealt - before < static_cast<std::size_t>(folds)) {
+            notices.push_back(fmt::format("class number {} has {} {} for {} folds; some folds have none of it", label,
+                                          dealt - before, leaky ? "images" : "lesions", folds));
+        }
+    }
+    return fold_of;
+}
+
+std::vector<int> folds_in_file(std::span<const Sample> samples, const std::filesystem::path& csv) {
+    const CsvTable table = read_csv(csv);
+    return folds_of(samples, table, read_folds(table));
 }
 
 Split make_all_split(std::span<const Sample> samples) {

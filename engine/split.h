@@ -45,6 +45,17 @@ Split make_leaky_split(std::span<const Sample> samples, int n_classes, std::uint
 Split make_fold_split(std::span<const Sample> samples, int n_classes, const std::filesystem::path& csv, int fold,
                       std::uint64_t seed, bool leaky = false);
 
+/// Fold 0 .. folds - 1 of every sample: the lesions of every class, in an order by seed, are dealt out in turn, and a
+/// class goes on where the one before ended, so that folds have as many lesions (one more or less) of every class and
+/// in all. Throws Error unless every fold gets a lesion.
+/// @param leaky    asked for by name: images are dealt out, whatever their lesions
+/// @param notices  gets a line where lesions have images of different labels, or a class has fewer lesions than folds
+std::vector<int> deal_folds(std::span<const Sample> samples, int n_classes, int folds, std::uint64_t seed, bool leaky,
+                            std::vector<std::string>& notices);
+
+/// The fold of every sample in a file as make_fold_split reads it; throws Error as that does.
+std::vector<int> folds_in_file(std::span<const Sample> samples, const std::filesystem::path& csv);
+
 /// Everything trains; nothing is left to validate or test.
 Split make_all_split(std::span<const Sample> samples);
 

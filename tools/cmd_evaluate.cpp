@@ -6,6 +6,7 @@
 
 #include "engine/files.h"
 #include "engine/packed_dataset.h"
+#include "tools/combine_members.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
 #include "tools/device_choice.h"
@@ -20,7 +21,7 @@ namespace cutis {
 namespace {
 
 struct Options {
-    std::string run, data, split = "test", logit_adjust;
+    std::string run, data, split = "test", logit_adjust, tta = "none";
     int bootstrap = 1000;
     int batch_size = 32;
     std::string device = "auto";
@@ -46,10 +47,7 @@ Chosen choose(const Run& run, const PackedDataset& data, const std::string& spli
         chosen.leaky = own;
         chosen.rows.resize(data.size());
         std::iota(chosen.rows.begin(), chosen.rows.end(), 0);
-        require(data.class_names().size() <= run.facts.class_names.size() &&
-                    std::equal(data.class_names().begin(), data.class_names().end(), run.facts.class_names.begin()),
-                "{}: its classes are {}, those of run {} are {}; prepare it with --class-names", data.path().string(),
-                fmt::join(data.class_names(), ","), run.folder.string(), fmt::join(run.facts.class_names, ","));
+        require_known_classes(data, run.facts.class_names, run.folder);
         return chosen;
     }
     const Split parts = split_of(run.config, data);
@@ -62,10 +60,10 @@ Chosen choose(const Run& run, const PackedDataset& data, const std::string& spli
 }
 
 Predictions predict(const Run& run, Model& model, const PackedDataset& data, std::span<const int> rows,
-                    int batch_size) {
+                    const Options& options) {
     Progress progress("evaluate", static_cast<std::int64_t>(rows.size()), "images");
-    Predictions predictions =
-        predict_dataset(model, data, rows, {run.facts.size, run.facts.mean, run.facts.std}, batch_size, &progress);
+    Predictions predictions = predict_dataset(model, data, rows, {run.facts.size, run.facts.mean, run.facts.std},
+                                              options.batch_size, &progress, parse_tta(options.tta));
     predictions.class_names = class_names_for(model.classes(), run.facts.class_names);
     progress.finish();
     return predictions;
@@ -86,7 +84,7 @@ double tau_for(const Options& options, const Run& run, Model& model, const Packe
     const std::vector<int> val = split_of(run.config, data).val;
     require(!val.empty(), "run {}: its split has no val images to choose tau on; give --logit-adjust a number",
             run.folder.string());
-    return choose_tau(predict(run, model, data, val, options.batch_size), prior);
+    return choose_tau(predict(run, model, data, val, options), prior);
 }
 
 // ---- the readable table
@@ -164,39 +162,18 @@ void print_confusion(const Evaluation& e) {
     say("{}", text);
 }
 
-void run(const Options& options) {
-    require_within("--bootstrap", options.bootstrap, 1, 1000000);
-    require_within("--batch-size", options.batch_size, 1, 65536);
-    use_threads(options.threads);
-    const Run trained = open_run(options.run);
-    const PackedDataset data(options.data);
-    const Chosen chosen = choose(trained, data, options.split);
-    const std::unique_ptr<Model> model = load_run_model(trained);
-    model->parts().move_to(choose_device(options.device));
-
-    Predictions predictions = predict(trained, *model, data, chosen.rows, options.batch_size);
-    std::string suffix;
-    if (!options.logit_adjust.empty()) {
-        require(data.checksum() == trained.facts.data_checksum,
-                "--logit-adjust: needs the run's own data set, whose training part gives the class shares");
-        const std::vector<double> prior = training_prior(trained, data);
-        const double tau = tau_for(options, trained, *model, data, prior);
-        adjust_logits(predictions, prior, tau);
-        suffix = "_adjusted";
-        say("logit adjustment with tau {:.2f}{}", tau, options.logit_adjust == "val" ? ", chosen on val" : "");
-    }
-
-    const Evaluation evaluation =
-        judge(options.split, std::move(predictions), chosen.leaky, {.resamples = options.bootstrap});
-    const std::filesystem::path csv = trained.folder / fmt::format("predictions_{}{}.csv", options.split, suffix);
-    const std::filesystem::path json = trained.folder / fmt::format("evaluation_{}{}.json", options.split, suffix);
+/// Writes an evaluation into the run's folder and prints it.
+void write_and_print(const Evaluation& evaluation, const std::filesystem::path& folder, const std::string& suffix) {
+    const std::filesystem::path csv = folder / fmt::format("predictions_{}{}.csv", evaluation.split, suffix);
+    const std::filesystem::path json = folder / fmt::format("evaluation_{}{}.json", evaluation.split, suffix);
     write_predictions_csv(csv, evaluation.predictions);
     write_file_atomically(json, metrics_to_json(evaluation));
-
-    say("{}: {} images of {} lesions", options.split,
+    const Tta tta = parse_tta(evaluation.tta);
+    say("{}: {} images of {} lesions{}", evaluation.split,
         grouped_digits(static_cast<std::int64_t>(evaluation.predictions.size())),
-        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.lesions())));
-    if (chosen.leaky) {
+        grouped_digits(static_cast<std::int64_t>(evaluation.predictions.lesions())),
+        tta.kind == TtaKind::none ? "" : fmt::format(", mean over {} views ({})", view_count(tta), name_of(tta)));
+    if (evaluation.leaky) {
         warn("leaky: the model was trained on lesions among these, so no figure says anything about new patients");
     }
     print_figures(evaluation);
@@ -205,13 +182,60 @@ void run(const Options& options) {
     say("\n{}\n{}", json.string(), csv.string());
 }
 
+void run_ensemble(const Options& options) {
+    if (options.split != "all" || !options.logit_adjust.empty()) {
+        throw Misuse(
+            fmt::format("evaluate: {} is an ensemble, which is judged on other data sets by --split all, and "
+                        "without --logit-adjust; on its own, by `cutis ensemble`",
+                        options.run));
+    }
+    const Evaluation evaluation = judge_ensemble(
+        open_ensemble(options.run), PackedDataset(options.data),
+        {.tta = parse_tta(options.tta), .batch_size = options.batch_size, .device = choose_device(options.device)},
+        options.bootstrap);
+    write_and_print(evaluation, options.run, "");
+}
+
+void run(const Options& options) {
+    require_within("--bootstrap", options.bootstrap, 1, 1000000);
+    require_within("--batch-size", options.batch_size, 1, 65536);
+    const Tta tta = read_tta(options.tta);
+    use_threads(options.threads);
+    if (is_ensemble(options.run)) {
+        run_ensemble(options);
+        return;
+    }
+    const Run trained = open_run(options.run);
+    const PackedDataset data(options.data);
+    const Chosen chosen = choose(trained, data, options.split);
+    const std::unique_ptr<Model> model = load_run_model(trained);
+    model->parts().move_to(choose_device(options.device));
+
+    Predictions predictions = predict(trained, *model, data, chosen.rows, options);
+    std::string suffix = file_suffix(tta);
+    if (!options.logit_adjust.empty()) {
+        require(data.checksum() == trained.facts.data_checksum,
+                "--logit-adjust: needs the run's own data set, whose training part gives the class shares");
+        const std::vector<double> prior = training_prior(trained, data);
+        const double tau = tau_for(options, trained, *model, data, prior);
+        adjust_logits(predictions, prior, tau);
+        suffix += "_adjusted";
+        say("logit adjustment with tau {:.2f}{}", tau, options.logit_adjust == "val" ? ", chosen on val" : "");
+    }
+
+    Evaluation evaluation =
+        judge(options.split, std::move(predictions), chosen.leaky, {.resamples = options.bootstrap});
+    evaluation.tta = name_of(tta);
+    write_and_print(evaluation, trained.folder, suffix);
+}
+
 }  // namespace
 
 void add_evaluate_command(CLI::App& app, Command& chosen) {
     CLI::App* const command =
         app.add_subcommand("evaluate", "Judge a run on a part of its data, or on another data set");
     const auto options = std::make_shared<Options>();
-    command->add_option("--run", options->run, "Folder of the run")->required();
+    command->add_option("--run", options->run, "Folder of the run, or of an ensemble")->required();
     command->add_option("--data", options->data, "Packed data set, from `cutis prepare`")->required();
     command
         ->add_option("--split", options->split,
@@ -223,11 +247,13 @@ void add_evaluate_command(CLI::App& app, Command& chosen) {
     command->add_option("--logit-adjust", options->logit_adjust,
                         "Tau of a post-hoc logit adjustment by the training part's class shares (0: none, 1: as if all "
                         "classes were equally frequent), or val: the tau that is best there; files end in _adjusted");
+    add_tta_option(*command, options->tta);
     command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
     add_threads_option(*command, options->threads);
     add_device_option(*command, options->device);
     command->footer(examples({"cutis evaluate --run runs/first --data ham10000.cutis",
                               "cutis evaluate --run runs/first --data ham10000.cutis --split val --bootstrap 5000",
+                              "cutis evaluate --run runs/first --data ham10000.cutis --tta dihedral",
                               "cutis evaluate --run runs/first --data isic2018_validation.cutis --split all"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });
 }

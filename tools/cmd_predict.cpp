@@ -1,15 +1,16 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <unordered_map>
 
 #include "engine/augment.h"
+#include "engine/csv.h"
 #include "engine/files.h"
 #include "engine/image.h"
 #include "engine/metadata.h"
-#include "engine/ops.h"
 #include "engine/resize.h"
 #include "engine/safetensors.h"
 #include "engine/text.h"
@@ -17,7 +18,9 @@
 #include "models/weights.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
+#include "tools/cross_validation.h"
 #include "tools/device_choice.h"
+#include "tools/ensemble.h"
 #include "tools/inference.h"
 #include "tools/progress.h"
 #include "tools/run_directory.h"
@@ -28,7 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-    std::string run, model, weights, out, mean, std;
+    std::string run, model, weights, out, mean, std, tta = "none";
     std::vector<std::string> images;
     int size = 0, crop = 0;
     int batch_size = 32, threads = 0;
@@ -37,16 +40,36 @@ struct Options {
     bool logits = false, keep_aspect = false, skip_bad = false;
 };
 
-/// A model ready to predict.
+/// A model ready to predict, or an ensemble of several.
 struct Predictor {
     std::unique_ptr<Model> model;
     std::vector<std::string> class_names;
     InputSettings input;
+    std::optional<Ensemble> ensemble{};  ///< then there is no model
 };
+
+/// An ensemble's folder, or that of a cross-validation, which answers with the mean of its runs.
+Predictor from_ensemble(const Options& options) {
+    if (options.logits || options.size > 0 || options.crop > 0 || !options.mean.empty() || !options.std.empty()) {
+        throw Misuse(
+            fmt::format("predict: {} is an ensemble, whose networks look at images in their own ways; leave "
+                        "out --logits, --size, --crop, --mean and --std",
+                        options.run));
+    }
+    Predictor predictor;
+    if (is_ensemble(options.run)) {
+        predictor.ensemble = open_ensemble(options.run);
+    } else {
+        predictor.ensemble = Ensemble{.folder = options.run, .members = {open_member(options.run)}};
+        predictor.ensemble->class_names = predictor.ensemble->members.front().runs.front().facts.class_names;
+    }
+    predictor.class_names = predictor.ensemble->class_names;
+    return predictor;
+}
 
 Predictor from_run(const std::string& folder) {
     const Run run = open_run(folder);
-    Predictor predictor{load_run_model(run), {}, {run.facts.size, run.facts.mean, run.facts.std}};
+    Predictor predictor{load_run_model(run), {}, {run.facts.size, run.facts.mean, run.facts.std}, {}};
     predictor.class_names = class_names_for(predictor.model->classes(), run.facts.class_names);
     return predictor;
 }
@@ -59,12 +82,17 @@ Predictor from_weights(const Options& options) {
             "{}: holds no classifier ({}*), so it cannot predict; train from it first (cutis train --init)",
             options.weights, prefix);
     Predictor predictor{make_model(options.model, {.classes = classes, .width = options.width}),
-                        class_names_for(classes, {}), input_settings(file)};
+                        class_names_for(classes, {}),
+                        input_settings(file),
+                        {}};
     load_weights(*predictor.model, file, false);
     return predictor;
 }
 
 Predictor make_predictor(const Options& options) {
+    if (!options.run.empty() && (is_ensemble(options.run) || is_cross_validation(options.run))) {
+        return from_ensemble(options);
+    }
     Predictor predictor = options.run.empty() ? from_weights(options) : from_run(options.run);
     if (options.size > 0) {
         predictor.input.size = options.size;
@@ -123,42 +151,98 @@ std::vector<ImageFile> find_images(const std::vector<std::string>& arguments) {
     return files;
 }
 
-/// The network's input for one image.
-void read_input(const fs::path& path, const Options& options, const InputSettings& input, float* out) {
-    const Image image = load_image(path);
-    if (options.crop > 0) {
-        require(image.width >= options.crop && image.height >= options.crop,
-                "{}: {} x {} pixels, smaller than --crop {}; lower it, or use --size", path.string(), image.width,
-                image.height, options.crop);
+/// The image as a square of `side`: scaled and cut, or cut alone.
+Image as_square(const Image& image, const fs::path& path, const Options& options, int side) {
+    if (options.crop == 0) {
+        return fit_square(image, side, options.keep_aspect);
     }
-    const Image square = options.crop > 0 ? center_crop(image, options.crop, options.crop)
-                                          : fit_square(image, input.size, options.keep_aspect);
-    to_float(square.rgb.data(), square.height, square.width, input.mean.data(), input.std.data(), out);
+    require(image.width >= options.crop && image.height >= options.crop,
+            "{}: {} x {} pixels, smaller than --crop {}; lower it, or use --size", path.string(), image.width,
+            image.height, options.crop);
+    return center_crop(image, options.crop, options.crop);
 }
 
-std::string csv_field(const std::string& text) {
-    if (text.find_first_of(",\"\r\n") == std::string::npos) {
-        return text;
+/// The images, and why some were left out, each entry written by one thread.
+struct Images {
+    std::vector<ImageFile> files;
+    std::vector<std::string> reasons;
+};
+
+/// Calls `use` with image `index`; one that cannot be read or used is left out with --skip-bad, and then `otherwise` is
+/// called.
+void with_image(Images& images, std::int64_t index, const Options& options,
+                const std::function<void(const Image&, const fs::path&)>& use, const std::function<void()>& otherwise) {
+    const auto i = static_cast<std::size_t>(index);
+    try {
+        const fs::path& path = images.files[i].path;
+        use(load_image(path), path);
+    } catch (const Error& error) {
+        require(options.skip_bad, "{}; --skip-bad leaves such images out", error.what());
+        images.reasons[i] = error.what();
+        otherwise();
     }
-    std::string quoted = "\"";
-    for (const char c : text) {
-        quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-    }
-    return quoted + "\"";
 }
 
-std::string csv_text(const std::vector<ImageFile>& files, const std::vector<std::string>& reasons,
-                     const std::vector<std::string>& class_names, const std::vector<float>& values) {
+std::vector<float> logits_of(const Predictor& predictor, Images& images, const Options& options, Progress& progress) {
+    const InputSettings& input = predictor.input;
+    const auto read = [&](std::int64_t index, float* out) {
+        with_image(
+            images, index, options,
+            [&](const Image& image, const fs::path& path) {
+                const Image square = as_square(image, path, options, input.size);
+                to_float(square.rgb.data(), square.height, square.width, input.mean.data(), input.std.data(), out);
+            },
+            [&] { std::fill_n(out, std::size_t{3} * static_cast<std::size_t>(input.size * input.size), 0.0f); });
+    };
+    return predict_logits(*predictor.model, static_cast<std::int64_t>(images.files.size()), input.size,
+                          options.batch_size, read, &progress, thread_count());
+}
+
+std::vector<float> probabilities_of(const Predictor& predictor, Images& images, const Options& options,
+                                    Progress& progress) {
+    const auto read = [&](std::int64_t index, std::span<const int> sides, std::span<Image> squares) {
+        with_image(
+            images, index, options,
+            [&](const Image& image, const fs::path& path) {
+                for (std::size_t s = 0; s < sides.size(); ++s) {
+                    squares[s] = as_square(image, path, options, sides[s]);
+                }
+            },
+            [&] {
+                for (std::size_t s = 0; s < sides.size(); ++s) {
+                    const auto side = static_cast<std::size_t>(sides[s]);
+                    squares[s] = {sides[s], sides[s], std::vector<std::uint8_t>(side * side * 3)};
+                }
+            });
+    };
+    const auto count = static_cast<std::int64_t>(images.files.size());
+    const auto predict = [&](std::span<const Network> networks, const Tta& tta) {
+        return predict_views(networks, count, tta, 0, options.batch_size, read, &progress, thread_count());
+    };
+    const Tta tta = parse_tta(options.tta);
+    if (!predictor.ensemble) {
+        const Network network{predictor.model.get(), predictor.input};
+        return std::move(predict(std::span(&network, 1), tta).front());
+    }
+    const Ensemble& ensemble = *predictor.ensemble;
+    const MemberNetworks members(ensemble.members, choose_device(options.device));
+    const std::vector<std::vector<float>> answers =
+        members.by_member(predict(members.networks(), tta.kind == TtaKind::none ? ensemble.tta : tta));
+    return combine(ensemble.rule, answers, ensemble.class_names.size(), ensemble.fit);
+}
+
+std::string csv_text(const Images& images, const std::vector<std::string>& class_names,
+                     const std::vector<float>& values) {
     std::string text = "image";
     for (const std::string& name : class_names) {
         text += "," + csv_field(name);
     }
     text += "\n";
-    for (std::size_t i = 0; i < files.size(); ++i) {
-        if (!reasons[i].empty()) {
+    for (std::size_t i = 0; i < images.files.size(); ++i) {
+        if (!images.reasons[i].empty()) {
             continue;
         }
-        text += csv_field(files[i].id);
+        text += csv_field(images.files[i].id);
         for (std::size_t c = 0; c < class_names.size(); ++c) {
             text += fmt::format(",{}", values[i * class_names.size() + c]);
         }
@@ -179,49 +263,41 @@ void check(const Options& options) {
         throw Misuse(fmt::format("predict: --size {} resizes and --crop {} does not; give one of them", options.size,
                                  options.crop));
     }
+    const Tta tta = read_tta(options.tta);
+    if (options.logits && tta.kind != TtaKind::none) {
+        throw Misuse("predict: --tta averages probabilities, and --logits wants none; leave out one of them");
+    }
+    if (tta.kind == TtaKind::crops && (options.crop > 0 || tta.side == 0)) {
+        throw Misuse(fmt::format("predict: --tta {}: cuts windows from images that are scaled first; {}", options.tta,
+                                 options.crop > 0 ? "leave out --crop" : "say to which side, like crops:9@300"));
+    }
 }
 
 void run(const Options& options) {
     check(options);
     use_threads(options.threads);
     const Predictor predictor = make_predictor(options);
-    predictor.model->parts().move_to(choose_device(options.device));
-    const std::vector<ImageFile> files = find_images(options.images);
+    if (predictor.model) {
+        predictor.model->parts().move_to(choose_device(options.device));
+    }
+    Images images{find_images(options.images), {}};
+    images.reasons.resize(images.files.size());
     AtomicFile out(options.out);  // before the work, so that a place that cannot be written costs no time
 
-    const auto count = static_cast<std::int64_t>(files.size());
-    std::vector<std::string> reasons(files.size());  // why an image is left out; each entry is written by one thread
-    const auto read = [&](std::int64_t index, float* input) {
-        const auto i = static_cast<std::size_t>(index);
-        try {
-            read_input(files[i].path, options, predictor.input, input);
-        } catch (const Error& error) {
-            require(options.skip_bad, "{}; --skip-bad leaves such images out", error.what());
-            reasons[i] = error.what();
-            std::fill_n(input,
-                        std::size_t{3} * static_cast<std::size_t>(predictor.input.size) *
-                            static_cast<std::size_t>(predictor.input.size),
-                        0.0f);
-        }
-    };
+    const auto count = static_cast<std::int64_t>(images.files.size());
     Progress progress("predict", count, "images");
-    std::vector<float> values = predict_logits(*predictor.model, count, predictor.input.size, options.batch_size, read,
-                                               &progress, thread_count());
+    const std::vector<float> values = options.logits ? logits_of(predictor, images, options, progress)
+                                                     : probabilities_of(predictor, images, options, progress);
     const double seconds = progress.elapsed();
     progress.finish();
 
-    const auto left_out = count - std::count(reasons.begin(), reasons.end(), "");
-    require(left_out < count, "none of the {} images can be read (the first: {})", count, reasons.front());
-    if (!options.logits) {
-        const Tensor probabilities =
-            softmax(Tensor::from(values, {count, static_cast<std::int64_t>(predictor.class_names.size())}));
-        values.assign(probabilities.values().begin(), probabilities.values().end());
-    }
-    out.write(csv_text(files, reasons, predictor.class_names, values));
+    const auto left_out = count - std::count(images.reasons.begin(), images.reasons.end(), "");
+    require(left_out < count, "none of the {} images can be read (the first: {})", count, images.reasons.front());
+    out.write(csv_text(images, predictor.class_names, values));
     out.commit();
     if (left_out > 0) {
         warn("{} images are left out (--skip-bad), as listed", left_out);
-        for (const std::string& reason : reasons) {
+        for (const std::string& reason : images.reasons) {
             if (!reason.empty()) {
                 say("left out: {}", reason);
             }
@@ -239,7 +315,8 @@ void add_predict_command(CLI::App& app, Command& chosen) {
     CLI::App* const command =
         app.add_subcommand("predict", "Predict images; the result is a CSV as ISIC 2018 Task 3 wants it");
     const auto options = std::make_shared<Options>();
-    command->add_option("--run", options->run, "Folder of the run whose best weights predict");
+    command->add_option("--run", options->run,
+                        "Folder of the run whose best weights predict, of an ensemble or of a cross-validation");
     command->add_option("--model", options->model, "Instead of --run: name of the model whose weights --weights gives");
     command->add_option("--weights", options->weights,
                         "Weights (safetensors, torchvision's names); they decide the number of classes");
@@ -256,12 +333,15 @@ void add_predict_command(CLI::App& app, Command& chosen) {
     command->add_option("--mean", options->mean, "r,g,b; default: what the run or the weights state");
     command->add_option("--std", options->std, "r,g,b; likewise");
     command->add_option("--width", options->width, "Width multiplier of --model")->capture_default_str();
+    add_tta_option(*command, options->tta);
     command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
     command->add_flag("--skip-bad", options->skip_bad, "Leave out damaged images, and list them");
     add_threads_option(*command, options->threads);
     add_device_option(*command, options->device);
     command->footer(examples({"cutis predict --run runs/first --images photos --out predictions.csv",
                               "cutis predict --run runs/first --images a.jpg b.png --out logits.csv --logits",
+                              "cutis predict --run runs/ensemble --images photos --out predictions.csv",
+                              "cutis predict --run runs/first --images photos --tta crops:9@300 --out predictions.csv",
                               "cutis predict --model mobilenet_v2 --weights imagenet.safetensors --images crops --crop "
                               "224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --logits --out logits.csv"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });

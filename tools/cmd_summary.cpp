@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "models/model.h"
+#include "tools/combine_members.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
 
@@ -15,7 +16,7 @@ namespace {
 using Json = nlohmann::json;
 
 struct Options {
-    std::string model;
+    std::string model, ensemble;
     int classes = 7;
     int size = 224;
     float width = 1.0f;
@@ -140,6 +141,16 @@ std::string dot(const Summary& summary) {
 }
 
 void run(const Options& options) {
+    if (options.model.empty() == options.ensemble.empty()) {
+        throw Misuse("summary: give either --model or --ensemble; see `cutis summary --help`");
+    }
+    if (!options.ensemble.empty()) {
+        if (options.format != "mermaid") {
+            throw Misuse("summary: an ensemble has a flow chart alone; give --format mermaid");
+        }
+        say("{}", ensemble_mermaid(open_ensemble(options.ensemble)));
+        return;
+    }
     require_within("--classes", options.classes, 1, 100000);
     require_within("--size", options.size, 1, 16384);
     const Summary summary = summarize(options);
@@ -164,7 +175,8 @@ void add_summary_command(CLI::App& app, Command& chosen) {
     for (const ModelEntry& entry : model_table()) {
         models += (models.empty() ? "" : ", ") + std::string(entry.name);
     }
-    command->add_option("--model", options->model, "Name of the model: " + models)->required();
+    command->add_option("--model", options->model, "Name of the model: " + models);
+    command->add_option("--ensemble", options->ensemble, "Instead of --model: folder of a `cutis ensemble`");
     command->add_option("--classes", options->classes, "Number of classes")->capture_default_str();
     command->add_option("--size", options->size, "Side of the input in pixels")->capture_default_str();
     command->add_option("--width", options->width, "Width multiplier, for models that have one")->capture_default_str();
@@ -173,6 +185,7 @@ void add_summary_command(CLI::App& app, Command& chosen) {
         ->check(CLI::IsMember({"table", "json", "mermaid", "dot"}));
     command->footer(examples({"cutis summary --model mobilenet_v2",
                               "cutis summary --model mobilenet_v2 --classes 1000 --format json",
+                              "cutis summary --ensemble runs/ensemble --format mermaid",
                               "cutis summary --model mobilenet_v2 --format dot | dot -Tsvg > mobilenet_v2.svg"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });
 }

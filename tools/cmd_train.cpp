@@ -1,17 +1,17 @@
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <charconv>
 #include <memory>
 #include <nlohmann/json.hpp>
+#include <optional>
 
 #include "engine/files.h"
 #include "engine/json.h"
-#include "engine/packed_dataset.h"
-#include "engine/safetensors.h"
 #include "models/model.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
-#include "tools/run_data.h"
 #include "tools/signals.h"
+#include "tools/train_plan.h"
 #include "tools/train_rules.h"
 #include "tools/trainer.h"
 
@@ -27,7 +27,8 @@ struct Flag {
 
 struct Options {
     std::vector<Flag> flags;
-    std::string config;
+    std::string config, ensemble;
+    int folds = 0;  ///< 0: one run
     bool resume = false, overwrite = false;
     std::string out, data;
 };
@@ -118,6 +119,7 @@ void declare_data(Declarer& add) {
     add.value("--split-file", &TrainConfig::split_file,
               "CSV with image_id and fold: fold --fold is the test, a tenth of the rest picks the checkpoint");
     add.value("--fold", &TrainConfig::fold, "Fold of --split-file to hold out");
+    add.value("--split-seed", &TrainConfig::split_seed, "Of the split; -1: --seed");
     add.value("--order", &TrainConfig::order, "sequential, shuffled, or balanced (each class equally often)");
     add.value("--size", &TrainConfig::size, "Side of the network's input; 0: the data set's");
     add.text("--mean", "r,g,b; default: what the weights state, else ImageNet's",
@@ -222,11 +224,12 @@ void declare_running(Declarer& add) {
     add.value("--log-every", &TrainConfig::log_every, "Steps between losses in metrics.jsonl");
 }
 
-/// Settings of a file: what config.json holds under "train", or a whole config.json.
+/// Settings of a file: what config.json holds under "train", a whole config.json, or what --ensemble's file says of
+/// all.
 void read_config_file(const std::string& path, TrainConfig& config) {
     const nlohmann::json json = parse_json(read_text_file(path, std::size_t{16} << 20), path);
-    const bool whole_run = json.is_object() && json.contains("train") && json["train"].is_object();
-    from_json(whole_run ? json["train"] : json, config, path);
+    const bool part = json.is_object() && (json.contains("train") || json.contains("members"));
+    from_json(part ? json.value("train", nlohmann::json::object()) : json, config, path);
     try {
         check_train_config(config);
     } catch (const Error& error) {
@@ -237,8 +240,10 @@ void read_config_file(const std::string& path, TrainConfig& config) {
 TrainConfig configuration(const Options& options) {
     TrainConfig config;
     config.augmentation = augment_preset(config.augment);
-    if (!options.config.empty()) {
-        read_config_file(options.config, config);
+    for (const std::string& file : {options.config, options.ensemble}) {
+        if (!file.empty()) {
+            read_config_file(file, config);
+        }
     }
     for (const Flag& flag : options.flags) {
         if (flag.option->count() > 0) {
@@ -265,22 +270,11 @@ void require_no_run(const TrainConfig& config) {
     const std::filesystem::path out = config.out;
     require(!std::filesystem::exists(out, ignored) || std::filesystem::is_directory(out, ignored),
             "--out {}: is a file, but a folder is wanted; choose another name", config.out);
-    require(!std::filesystem::exists(out / "config.json", ignored) &&
+    require(!std::filesystem::exists(out / "config.json", ignored) && !is_train_plan(out) &&
                 !std::filesystem::exists(out / "checkpoint.safetensors", ignored),
             "--out {}: holds a run already; go on with it by --resume, train anew over it by --overwrite, or choose "
             "another folder",
             config.out);
-}
-
-/// Fails where the training would fail before its first step, so that an earlier run is not removed for nothing.
-void require_trainable(const TrainConfig& config) {
-    const PackedDataset data(config.data);
-    split_of(config, data);
-    const auto model = make_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
-    check_patterns(config, model->parts().parameters);
-    if (!config.init.empty()) {
-        const SafetensorsFile weights(config.init);
-    }
 }
 
 /// Removes what an earlier run left, and nothing else.
@@ -304,8 +298,8 @@ void remove_run(const std::filesystem::path& folder) {
     remove_named(folder / "tensorboard", "events.out.tfevents.", "");
 }
 
-/// The run's own configuration; of the command line only --data may differ, since the data set's checksum is compared.
-TrainConfig resumed_configuration(const Options& options) {
+/// Misuse where a setting is given with --resume.
+void refuse_settings(const Options& options) {
     for (const Flag& flag : options.flags) {
         if (flag.option->count() > 0) {
             throw Misuse(
@@ -314,10 +308,17 @@ TrainConfig resumed_configuration(const Options& options) {
                             flag.option->get_name()));
         }
     }
-    if (!options.config.empty() || options.overwrite) {
-        throw Misuse(
-            fmt::format("{} cannot be given with --resume", options.config.empty() ? "--overwrite" : "--config"));
+    if (!options.config.empty() || options.overwrite || options.folds != 0 || !options.ensemble.empty()) {
+        throw Misuse(fmt::format("{} cannot be given with --resume", !options.config.empty()     ? "--config"
+                                                                     : !options.ensemble.empty() ? "--ensemble"
+                                                                     : options.folds != 0        ? "--folds"
+                                                                                                 : "--overwrite"));
     }
+}
+
+/// The run's own configuration; of the command line only --data may differ, since the data set's checksum is compared.
+TrainConfig resumed_configuration(const Options& options) {
+    refuse_settings(options);
     if (options.out.empty()) {
         throw Misuse("--resume needs --out, the folder of the run");
     }
@@ -331,7 +332,40 @@ TrainConfig resumed_configuration(const Options& options) {
     return config;
 }
 
+/// Several runs: the folds of a cross-validation, or the members of an ensemble.
+void run_plan(const Options& options) {
+    std::optional<TrainPlan> plan;
+    if (options.resume) {
+        refuse_settings(options);
+        plan = open_train_plan(options.out, options.data);
+    } else {
+        const bool fold_given =
+            options.folds > 0 && std::any_of(options.flags.begin(), options.flags.end(), [](const Flag& flag) {
+                return flag.option->get_name() == "--fold" && flag.option->count() > 0;
+            });
+        if (options.overwrite || fold_given || (options.folds > 0 && !options.ensemble.empty())) {
+            throw Misuse(options.overwrite ? "--overwrite is for one run; choose another --out for several"
+                         : fold_given      ? "--fold names one fold to hold out; leave out one of --fold and --folds"
+                                           : "--folds and --ensemble exclude each other");
+        }
+        if (options.folds != 0) {
+            require_within("--folds", options.folds, 2, 1000);
+        }
+        const TrainConfig common = configuration(options);
+        require_no_run(common);
+        check_available(common);
+        plan = options.folds > 0 ? plan_folds(common, options.folds) : plan_ensemble(common, options.ensemble);
+    }
+    if (train_plan(*plan) == TrainEnd::interrupted) {
+        throw Stopped(stop_signal());
+    }
+}
+
 void run(const Options& options) {
+    if (options.folds != 0 || !options.ensemble.empty() || (options.resume && is_train_plan(options.out))) {
+        run_plan(options);
+        return;
+    }
     const TrainConfig config = options.resume ? resumed_configuration(options) : configuration(options);
     check_available(config);
     if (!options.resume) {
@@ -357,7 +391,15 @@ void add_train_command(CLI::App& app, Command& chosen) {
     command->add_option("--config", options->config,
                         "JSON file with settings, which flags override: {\"batch_size\": 16, \"augmentation\": "
                         "{\"cutout\": 32}}, or a run's config.json");
-    command->add_flag("--resume", options->resume, "Go on with the run in --out where it stopped");
+    command->add_option(
+        "--folds", options->folds,
+        "Cross-validation: so many runs, each with one fold held out, dealt out by lesion and class, or "
+        "as --split-file says");
+    command->add_option("--ensemble", options->ensemble,
+                        "JSON file of an ensemble, whose members are trained and combined: {\"train\": {..}, "
+                        "\"rule\": \"mean\", \"members\": [{\"model\": \"alexnet\"}, ..]}");
+    command->add_flag("--resume", options->resume,
+                      "Go on with the run in --out, or with the folds or members there, where it stopped");
     command->add_flag("--overwrite", options->overwrite, "Train over the run in --out");
     Declarer add(*command, *options);
     declare_data(add);
@@ -370,6 +412,8 @@ void add_train_command(CLI::App& app, Command& chosen) {
                   "--out runs/first",
                   "cutis train --data ham10000.cutis --split-file split.csv --fold 0 --epochs 30 --ema 0.999 "
                   "--class-weights effective --out runs/weighted",
+                  "cutis train --data ham10000.cutis --folds 5 --out runs/folds",
+                  "cutis train --ensemble members.json --data ham10000.cutis --out runs/ensemble",
                   "cutis train --resume --out runs/first",
                   "cutis train --config runs/first/config.json --seed 2 --out runs/second"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });

@@ -25,6 +25,24 @@ void use_threads(int threads) {
     }
 }
 
+void add_tta_option(CLI::App& command, std::string& tta) {
+    command
+        .add_option(
+            "--tta", tta,
+            "Test-time augmentation, the mean over views of each image: flips (4), rotations (4), dihedral (8), "
+            "or crops:N (N = 4, 9, 16 .. windows of the network's size), crops:N@SIDE (of the image scaled to "
+            "SIDE)")
+        ->capture_default_str();
+}
+
+Tta read_tta(std::string_view text) {
+    try {
+        return parse_tta(text);
+    } catch (const Error& error) {
+        throw Misuse(error.what());
+    }
+}
+
 std::string examples(std::initializer_list<std::string_view> lines) {
     std::string text = "Examples:";
     for (const std::string_view line : lines) {

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "tools/commands.h"
+#include "tools/tta.h"
 
 /// What several subcommands share.
 
@@ -20,6 +21,11 @@ void use_threads(int threads);
 
 /// --device: auto, cpu or cuda.
 void add_device_option(CLI::App& command, std::string& device);
+
+/// --tta, whose text `read_tta` reads.
+void add_tta_option(CLI::App& command, std::string& tta);
+/// `parse_tta`; Misuse where that throws an Error.
+Tta read_tta(std::string_view text);
 
 /// The text of the help's examples, one per line.
 std::string examples(std::initializer_list<std::string_view> lines);

@@ -22,6 +22,8 @@ using Command = std::function<void()>;
 /// Each adds a subcommand to `app`; when the command line names it, `chosen` becomes what runs it.
 void add_bench_report_command(CLI::App& app, Command& chosen);
 void add_convert_command(CLI::App& app, Command& chosen);
+void add_compare_command(CLI::App& app, Command& chosen);
+void add_ensemble_command(CLI::App& app, Command& chosen);
 void add_evaluate_command(CLI::App& app, Command& chosen);
 void add_info_command(CLI::App& app, Command& chosen);
 void add_predict_command(CLI::App& app, Command& chosen);

@@ -15,7 +15,11 @@ Json with_interval(double value, const Interval& interval) {
 }  // namespace
 
 Evaluation judge(std::string split, Predictions predictions, bool leaky, const BootstrapOptions& options) {
-    Evaluation evaluation{std::move(split), leaky, std::move(predictions), {}, {}};
+    Evaluation evaluation{.split = std::move(split),
+                          .leaky = leaky,
+                          .predictions = std::move(predictions),
+                          .metrics = {},
+                          .intervals = {}};
     validate(evaluation.predictions, evaluation.split);
     evaluation.metrics = compute_metrics(evaluation.predictions);
     evaluation.intervals = bootstrap_intervals(evaluation.predictions, options);
@@ -27,6 +31,7 @@ std::string metrics_to_json(const Evaluation& evaluation) {
     const MetricIntervals& i = evaluation.intervals;
     Json json;
     json["split"] = evaluation.split;
+    json["tta"] = evaluation.tta;
     json["leaky"] = evaluation.leaky;
     json["images"] = evaluation.predictions.size();
     json["lesions"] = evaluation.predictions.lesions();

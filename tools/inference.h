@@ -8,8 +8,10 @@
 #include <string_view>
 #include <vector>
 
+#include "engine/image.h"
 #include "models/model.h"
 #include "tools/predictions.h"
+#include "tools/tta.h"
 
 namespace cutis {
 
@@ -47,10 +49,35 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
 /// Names of a model's outputs: `known` as far as it goes, then class_<number>.
 std::vector<std::string> class_names_for(int classes, std::vector<std::string> known);
 
-/// Softmax of the model's logits for the images `indices` of `data`, with their labels and lesions. Images of another
-/// size than the input are resized. Throws Error, naming the row, for a damaged data set or a label that the model does
-/// not have; Stopped after SIGINT or SIGTERM.
+/// One of several networks that look at the same images.
+struct Network {
+    Model* model = nullptr;
+    InputSettings input;
+};
+
+/// Gives image `index` of a sequence as a square of each of `sides`. Called from several threads.
+using ReadSquares = std::function<void(std::int64_t index, std::span<const int> sides, std::span<Image> squares)>;
+
+/// Every network's probabilities, result[i] being count x networks[i].model->classes(), row-major: the mean of the
+/// softmax over the views `tta`. An image is read once, for all networks and views; beside the networks themselves,
+/// 3 batch_size images as bytes and batch_size inputs are in memory. The result depends neither on threads nor, beyond
+/// rounding, on `batch_size`, and the networks do not know of each other. Throws as `predict_logits` and `square_side`.
+/// @param image_side  side of the images as they are read, 0 where they differ: see `square_side`
+/// @param batch_size  views that a network computes at once
+std::vector<std::vector<float>> predict_views(std::span<const Network> networks, std::int64_t count, const Tta& tta,
+                                              int image_side, int batch_size, const ReadSquares& read,
+                                              Progress* progress = nullptr, int readers = 1);
+
+/// `predict_views` of the images `indices` of `data`, with their labels and lesions, one element per network. Images of
+/// another size than the input are resized. Throws Error, naming the row, for a damaged data set or a label that a
+/// network does not have; Stopped after SIGINT or SIGTERM.
+std::vector<Predictions> predict_dataset(std::span<const Network> networks, const PackedDataset& data,
+                                         std::span<const int> indices, const Tta& tta, int batch_size,
+                                         Progress* progress = nullptr);
+
+/// The same for one network.
 Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<const int> indices,
-                            const InputSettings& input, int batch_size, Progress* progress = nullptr);
+                            const InputSettings& input, int batch_size, Progress* progress = nullptr,
+                            const Tta& tta = {});
 
 }  // namespace cutis

@@ -83,6 +83,8 @@ int run(int argc, char** argv) {
     add_prepare_command(app, chosen);
     add_train_command(app, chosen);
     add_evaluate_command(app, chosen);
+    add_ensemble_command(app, chosen);
+    add_compare_command(app, chosen);
     add_predict_command(app, chosen);
     add_report_command(app, chosen);
     add_convert_command(app, chosen);

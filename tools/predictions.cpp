@@ -24,21 +24,6 @@ constexpr float kLargestProbability = 1.001f;
 
 constexpr std::array<std::string_view, 3> kFixedColumns = {"image", "lesion", "label"};
 
-std::string csv_field(std::string_view field) {
-    if (field.find_first_of(",\"\r\n") == std::string_view::npos &&
-        (field.empty() || (field.front() != ' ' && field.back() != ' '))) {
-        return std::string(field);
-    }
-    std::string result = "\"";
-    for (const char c : field) {
-        result += c;
-        if (c == '"') {
-            result += '"';
-        }
-    }
-    return result + "\"";
-}
-
 float parse_probability(const CsvTable& table, std::size_t row, std::size_t column) {
     const std::string_view field = table.field(row, column);
     float value = 0;
@@ -97,6 +82,18 @@ void validate(const Predictions& p, std::string_view origin) {
                  std::isnan(*bad) ? "; the model has diverged: train with a smaller learning rate" : "");
         }
     }
+}
+
+void append(Predictions& all, const Predictions& more, std::string_view origin) {
+    if (all.class_names.empty()) {
+        all.class_names = more.class_names;
+    }
+    require(all.class_names == more.class_names, "{}: its classes are {}, those before it are {}", origin,
+            fmt::join(more.class_names, ","), fmt::join(all.class_names, ","));
+    all.image_ids.insert(all.image_ids.end(), more.image_ids.begin(), more.image_ids.end());
+    all.lesion_ids.insert(all.lesion_ids.end(), more.lesion_ids.begin(), more.lesion_ids.end());
+    all.labels.insert(all.labels.end(), more.labels.begin(), more.labels.end());
+    all.probabilities.insert(all.probabilities.end(), more.probabilities.begin(), more.probabilities.end());
 }
 
 std::vector<std::uint32_t> lesion_numbers(const Predictions& predictions) {

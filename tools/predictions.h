@@ -32,6 +32,10 @@ struct Predictions {
 /// [0, 1].
 void validate(const Predictions& predictions, std::string_view origin);
 
+/// Puts the images of `more` behind those of `all`, which may be empty still. Throws Error, starting with `origin`,
+/// where the classes differ.
+void append(Predictions& all, const Predictions& more, std::string_view origin);
+
 /// For each image the number of its lesion, 0 .. lesions()-1 in the order of first appearance.
 std::vector<std::uint32_t> lesion_numbers(const Predictions& predictions);
 

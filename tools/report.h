@@ -29,6 +29,7 @@ struct TrainingHistory {
     std::vector<TrainingStep> steps;
     std::vector<TrainingEpoch> epochs;
     double best_epoch = kUndefined;  ///< whose weights were kept
+    bool finished = false;           ///< the run has ended
 };
 
 /// Images per class in one part of the data ("train", "val", "test").

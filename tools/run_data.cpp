@@ -1,10 +1,17 @@
 #include "tools/run_data.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cmath>
 
 #include "kernels/error.h"
 
 namespace cutis {
+
+std::uint64_t split_seed_of(const TrainConfig& config) {
+    return config.split_seed < 0 ? config.seed : static_cast<std::uint64_t>(config.split_seed);
+}
 
 Split split_of(const TrainConfig& config, const PackedDataset& data) {
     const int classes = static_cast<int>(data.class_names().size());
@@ -16,10 +23,18 @@ Split split_of(const TrainConfig& config, const PackedDataset& data) {
     require(leaky || config.split == "honest", "split '{}' is unknown; use honest, leaky or all", config.split);
     if (!config.split_file.empty()) {
         return make_fold_split(data.samples(), classes, std::filesystem::path(config.split_file), config.fold,
-                               config.seed, leaky);
+                               split_seed_of(config), leaky);
     }
-    return leaky ? make_leaky_split(data.samples(), classes, config.seed)
-                 : make_honest_split(data.samples(), classes, config.seed);
+    return leaky ? make_leaky_split(data.samples(), classes, split_seed_of(config))
+                 : make_honest_split(data.samples(), classes, split_seed_of(config));
+}
+
+void require_known_classes(const PackedDataset& data, const std::vector<std::string>& known,
+                           const std::filesystem::path& run) {
+    const std::vector<std::string>& names = data.class_names();
+    require(names.size() <= known.size() && std::equal(names.begin(), names.end(), known.begin()),
+            "{}: its classes are {}, those of run {} are {}; prepare it with --class-names", data.path().string(),
+            fmt::join(names, ","), run.string(), fmt::join(known, ","));
 }
 
 std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices) {

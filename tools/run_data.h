@@ -8,9 +8,16 @@
 
 namespace cutis {
 
-/// The split that `config` asks for (split, split_file, fold, seed), made anew from the data; the same call by train,
-/// evaluate and report, so that they agree.
+/// The split that `config` asks for (split, split_file, fold, split_seed, seed), made anew from the data; the same call
+/// by train, evaluate and report, so that they agree.
 Split split_of(const TrainConfig& config, const PackedDataset& data);
+
+/// The seed of that split.
+std::uint64_t split_seed_of(const TrainConfig& config);
+
+/// Throws Error unless the data set's classes are the first of `known`, in that order.
+void require_known_classes(const PackedDataset& data, const std::vector<std::string>& known,
+                           const std::filesystem::path& run);
 
 /// Images per class of `indices`.
 std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices);

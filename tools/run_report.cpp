@@ -48,6 +48,7 @@ void add_record(const Json& record, const std::string& place, TrainingHistory& h
                                   .images_per_second = at("images_per_second")});
     } else if (kind == "final") {
         history.best_epoch = at("best_epoch");
+        history.finished = true;
     }
 }
 

@@ -48,6 +48,7 @@ void check_data(const TrainConfig& c) {
     require(c.fold == 0 || !c.split_file.empty(), "--fold {} needs --split-file, whose fold column it refers to",
             c.fold);
     not_negative("--fold", c.fold);
+    require(c.split_seed >= -1, "--split-seed is {}; 0 or more is possible, or -1: --seed", c.split_seed);
     zero_or_within("--size", c.size, 32, 8192, "the data set's");
     for (const auto& [flag, values] : {std::pair{"--mean", &c.mean}, std::pair{"--std", &c.std}}) {
         require(values->empty() || values->size() == 3, "{} has {} numbers; three are wanted, for red, green and blue",

@@ -267,6 +267,43 @@ TEST(FoldSplit, AcceptsImagesThatTheDataSetLacksAndFileNames) {
     EXPECT_TRUE(is_line_with(split.notices[0], "1 of its 13 images are not in the data set"));
 }
 
+TEST(DealFolds, GivesEveryFoldAsManyLesionsOfEveryClass) {
+    const std::vector<Sample> samples = make_samples(kCounts);
+    std::vector<std::string> notices;
+    const std::vector<int> fold_of = deal_folds(samples, 4, 5, 7, false, notices);
+    ASSERT_EQ(fold_of.size(), samples.size());
+    std::map<std::string, int> of_lesion;
+    std::vector<int> all(5, 0);
+    std::map<std::pair<int, int>, int> counts;  // class, fold
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+        const auto [at, fresh] = of_lesion.emplace(samples[i].lesion_id, fold_of[i]);
+        EXPECT_EQ(at->second, fold_of[i]) << samples[i].lesion_id << " is in two folds";
+        if (fresh) {
+            ++all[static_cast<std::size_t>(fold_of[i])];
+            ++counts[{samples[i].label, fold_of[i]}];
+        }
+    }
+    EXPECT_EQ(all, (std::vector<int>(5, 30)));
+    for (int c = 0; c < 4; ++c) {
+        for (int f = 0; f < 5; ++f) {
+            EXPECT_NEAR((counts[{c, f}]), kCounts[static_cast<std::size_t>(c)] / 5.0, 0.999) << c << " " << f;
+        }
+    }
+    ASSERT_EQ(notices.size(), 1u) << "three lesions for five folds";
+    EXPECT_TRUE(is_line_with(notices[0], "class number 3", "3 lesions", "5 folds"));
+
+    EXPECT_NE(deal_folds(samples, 4, 5, 8, false, notices), fold_of);
+    // The order of the samples decides nothing.
+    std::vector<Sample> reversed(samples.rbegin(), samples.rend());
+    std::vector<int> again = deal_folds(reversed, 4, 5, 7, false, notices);
+    std::reverse(again.begin(), again.end());
+    EXPECT_EQ(again, fold_of);
+
+    EXPECT_TRUE(is_line_with(error_of([&] { deal_folds(samples, 4, 1, 0, false, notices); }), "folds: 1"));
+    EXPECT_TRUE(
+        is_line_with(error_of([&] { deal_folds(samples, 4, 151, 0, false, notices); }), "150 lesions", "151 folds"));
+}
+
 TEST(Splits, RefuseLabelsOutsideTheClasses) {
     std::vector<Sample> samples = make_samples({3, 3});
     EXPECT_TRUE(is_line_with(error_of([&] { (void)make_honest_split(samples, 1, 1); }),

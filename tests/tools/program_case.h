@@ -94,4 +94,17 @@ struct Pictures {
     std::filesystem::path images = home / "Bilder", metadata = home / "m.csv", data = home / "d.cutis";
 };
 
+/// The embedded sample of HAM10000, packed at 32 pixels.
+struct PackedSample {
+    PackedSample() {
+        EXPECT_TRUE(
+            succeeded(cutis_program({"prepare", "--images", (home / "images").string(), "--metadata",
+                                     (home / "HAM10000_metadata.csv").string(), "--size", "32", "--out", data})));
+    }
+
+    TempDir folder;
+    std::filesystem::path home = std::filesystem::path(CUTIS_SOURCE_DIR) / "tools/sample/ham10000";
+    std::string data = (folder / "sample.cutis").string();
+};
+
 }  // namespace cutis::testing

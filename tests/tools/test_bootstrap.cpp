@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
+#include <utility>
 
 #include "kernels/error.h"
 #include "kernels/parallel.h"
@@ -83,6 +84,50 @@ TEST(Bootstrap, EqualsResamplingByHand) {
     expect_equal(fast.melanoma_sensitivity_at_90, percentile_interval(at90, 0.9));
     expect_equal(fast.classes[1].auc, percentile_interval(nv_auc, 0.9));
     EXPECT_LT(fast.accuracy.low, fast.accuracy.high);
+}
+
+TEST(PairedDifferences, AreTakenOnTheSameResamples) {
+    const Predictions first = random_predictions(40, 1);
+    Predictions second = first;
+    PhiloxStream noise(9, RandomPurpose::test);
+    for (float& probability : second.probabilities) {
+        probability = 0.9f * probability + 0.1f * noise.uniform();
+    }
+    const BootstrapOptions options{.resamples = 80, .level = 0.9, .seed = 5};
+    const PairedDifferences d = paired_differences(first, second, options);
+    EXPECT_EQ(d.lesions, 40u);
+    const std::vector<std::uint32_t> lesion_of = lesion_numbers(first);
+    std::vector<double> accuracy, balanced, f1;
+    for (std::uint32_t b = 0; b < 80; ++b) {
+        PhiloxStream random(options.seed, RandomPurpose::bootstrap, b);
+        Predictions a, c;
+        a.class_names = c.class_names = first.class_names;
+        for (int draw = 0; draw < 40; ++draw) {
+            const std::uint32_t lesion = random.below(40);
+            for (std::size_t i = 0; i < first.size(); ++i) {
+                if (lesion_of[i] == lesion) {
+                    append_image(a, first, i);
+                    append_image(c, second, i);
+                }
+            }
+        }
+        const Metrics of_a = compute_metrics(a), of_c = compute_metrics(c);
+        accuracy.push_back(of_c.accuracy - of_a.accuracy);
+        balanced.push_back(of_c.balanced_accuracy - of_a.balanced_accuracy);
+        f1.push_back(of_c.macro_f1 - of_a.macro_f1);
+    }
+    expect_equal(d.accuracy.interval, percentile_interval(accuracy, 0.9));
+    expect_equal(d.balanced_accuracy.interval, percentile_interval(balanced, 0.9));
+    expect_equal(d.macro_f1.interval, percentile_interval(f1, 0.9));
+    EXPECT_DOUBLE_EQ(d.accuracy.value, compute_metrics(second).accuracy - compute_metrics(first).accuracy);
+    EXPECT_LT(d.accuracy.interval.low, d.accuracy.interval.high);
+
+    const PairedDifferences same = paired_differences(first, first, options);
+    EXPECT_EQ(same.accuracy.interval.low, 0);
+    EXPECT_EQ(same.macro_auc.interval.high, 0) << "what is hard for both is hard for neither";
+    Predictions other = second;
+    std::swap(other.image_ids[0], other.image_ids[1]);
+    EXPECT_THROW(paired_differences(first, other, options), Error);
 }
 
 TEST(Bootstrap, PercentilesEqualNumpys) {

@@ -12,6 +12,7 @@
 #include "engine/augment.h"
 #include "engine/autograd.h"
 #include "engine/packed_dataset.h"
+#include "engine/resize.h"
 #include "engine/safetensors.h"
 #include "kernels/philox.h"
 #include "models/mobilenet_v2.h"
@@ -239,6 +240,88 @@ TEST(PredictDataset, ResizesToTheInputAndNamesFurtherClasses) {
         predict_dataset(*small_model(5), data, std::vector<int>{0, 1}, {kSide, kImageNetMean, kImageNetStd}, 8);
     EXPECT_EQ(predictions.class_names, (std::vector<std::string>{"a", "b", "c", "class_3", "class_4"}));
     validate(predictions, "test");
+}
+
+TEST(PredictDataset, AveragesTheViewsOfEveryNetworkByItself) {
+    const TempDir folder;
+    const PackedDataset data(pack(folder, 40));
+    const auto narrow = small_model(), wide = small_model(5);
+    const std::vector<Network> networks{{narrow.get(), {kSide, {0.5f, 0.4f, 0.3f}, {0.2f, 0.3f, 0.4f}}},
+                                        {wide.get(), {36, kImageNetMean, kImageNetStd}}};
+    const std::vector<int> rows{4, 0, 5};
+    for (const char* name : {"flips", "crops:9"}) {
+        const Tta tta = parse_tta(name);
+        const std::vector<Predictions> predictions = predict_dataset(networks, data, rows, tta, 4);
+        ASSERT_EQ(predictions.size(), 2u);
+        for (std::size_t m = 0; m < 2; ++m) {
+            const Network& network = networks[m];
+            const int size = network.input.size, side = square_side(tta, size, 40), views = view_count(tta);
+            validate(predictions[m], name);
+            for (std::size_t i = 0; i < rows.size(); ++i) {
+                // By hand: each view through the network alone, then the mean of the softmax.
+                std::vector<std::uint8_t> square(static_cast<std::size_t>(side * side * 3)),
+                    view(static_cast<std::size_t>(size * size * 3));
+                write_resized(data.image(static_cast<std::size_t>(rows[i])).data(), 40, side, square.data());
+                const auto read = [&](std::int64_t v, float* out) {
+                    take_view(square.data(), side, tta, static_cast<int>(v), size, view.data());
+                    to_float(view.data(), size, size, network.input.mean.data(), network.input.std.data(), out);
+                };
+                const std::vector<float> logits = predict_logits(*network.model, views, size, 1, read);
+                const std::size_t classes = predictions[m].classes();
+                std::vector<double> mean(classes, 0.0);
+                for (std::size_t v = 0; v < static_cast<std::size_t>(views); ++v) {
+                    double sum = 0;
+                    for (std::size_t c = 0; c < classes; ++c) {
+                        sum += std::exp(static_cast<double>(logits[v * classes + c]));
+                    }
+                    for (std::size_t c = 0; c < classes; ++c) {
+                        mean[c] += std::exp(static_cast<double>(logits[v * classes + c])) / sum / views;
+                    }
+                }
+                for (std::size_t c = 0; c < classes; ++c) {
+                    EXPECT_NEAR(predictions[m].row(i)[c], mean[c], 1e-5) << name << " " << m << " " << i;
+                }
+            }
+        }
+    }
+    // A network's answer does not depend on the others', and another batch changes only rounding.
+    const Predictions alone = predict_dataset(*narrow, data, rows, networks[0].input, 100, nullptr, parse_tta("flips"));
+    const Predictions beside = predict_dataset(networks, data, rows, parse_tta("flips"), 3).front();
+    for (std::size_t i = 0; i < alone.probabilities.size(); ++i) {
+        EXPECT_NEAR(alone.probabilities[i], beside.probabilities[i], 1e-6);
+    }
+    EXPECT_TRUE(is_line_with(error_of([&] { predict_dataset(networks, data, rows, parse_tta("crops:4@36"), 4); }),
+                             "36 x 36", "all alike"));
+}
+
+TEST(PredictViews, ReadsEveryImageOnceAndNamesThePoisonedOne) {
+    const auto model = small_model();
+    const std::vector<Network> networks{{model.get(), {kSide, kImageNetMean, kImageNetStd}},
+                                        {model.get(), {kSide + 1, kImageNetMean, kImageNetStd}},
+                                        {model.get(), {kSide, kImageNetStd, kImageNetStd}}};
+    std::vector<std::atomic<int>> reads(11);
+    const auto read = [&](std::int64_t index, std::span<const int> sides, std::span<Image> squares) {
+        ++reads[static_cast<std::size_t>(index)];
+        ASSERT_EQ(std::vector<int>(sides.begin(), sides.end()), (std::vector<int>{kSide, kSide + 1}));
+        for (std::size_t s = 0; s < sides.size(); ++s) {
+            const auto side = static_cast<std::size_t>(sides[s]);
+            squares[s] = {sides[s], sides[s],
+                          std::vector<std::uint8_t>(side * side * 3, static_cast<std::uint8_t>(20 * index))};
+        }
+    };
+    const auto probabilities = predict_views(networks, 11, parse_tta("dihedral"), 0, 4, read, nullptr, 3);
+    ASSERT_EQ(probabilities.size(), 3u);
+    EXPECT_EQ(probabilities[2].size(), 33u);
+    for (const std::atomic<int>& count : reads) {
+        EXPECT_EQ(count.load(), 1);
+    }
+    EXPECT_TRUE(predict_views(networks, 0, {}, 0, 4, read)[0].empty());
+
+    // A network without a sane weight: the message counts images, not views.
+    Parts parts = model->parts();
+    parts.parameters.back().variable.value().fill(std::numeric_limits<float>::infinity());
+    EXPECT_TRUE(is_line_with(error_of([&] { predict_views(networks, 11, parse_tta("flips"), 0, 4, read); }), "image 0",
+                             "not a finite"));
 }
 
 TEST(PredictDataset, RefusesALabelThatTheModelDoesNotHave) {

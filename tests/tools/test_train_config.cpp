@@ -24,6 +24,7 @@ TrainConfig unusual() {
     c.split = "leaky";
     c.split_file = "split.csv";
     c.fold = 3;
+    c.split_seed = 11;
     c.order = "balanced";
     c.augment = "full";
     c.augmentation = {.horizontal_flip = 0.1f,
@@ -192,6 +193,7 @@ TEST(TrainRules, NameTheFlagOfABadSetting) {
          },
          "--split-file"},
         {[](TrainConfig& c) { c.fold = 1; }, "--split-file"},
+        {[](TrainConfig& c) { c.split_seed = -2; }, "--split-seed"},
         {[](TrainConfig& c) {
              c.split_file = "f.csv";
              c.fold = -1;
