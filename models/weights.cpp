@@ -56,17 +56,26 @@ void load_exact(const SafetensorsFile& file, Entry& entry) {
 
 }  // namespace
 
+namespace {
+
+// The first few by name, the others by number.
+std::string some_of(const std::vector<std::string>& names) {
+    constexpr std::size_t kShown = 4;
+    const std::size_t shown = std::min(kShown, names.size());
+    const std::span<const std::string> first(names.data(), shown);
+    return fmt::format("{}{}", fmt::join(first, ", "),
+                       names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
+}
+
+}  // namespace
+
 std::string LoadReport::notice() const {
     std::string text;
     if (!reinitialized.empty()) {
-        text = fmt::format("re-initialised: {}", fmt::join(reinitialized, ", "));
+        text = "re-initialised: " + some_of(reinitialized);
     }
     if (!unused.empty()) {
-        constexpr std::size_t kShown = 4;
-        const std::size_t shown = std::min(kShown, unused.size());
-        text += fmt::format("{}not used: {}{}", text.empty() ? "" : "; ",
-                            fmt::join(unused.begin(), unused.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                            unused.size() > shown ? fmt::format(" and {} more", unused.size() - shown) : "");
+        text += (text.empty() ? "" : "; ") + ("not used: " + some_of(unused));
     }
     return text;
 }
@@ -76,12 +85,12 @@ LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_clas
     std::set<std::string, std::less<>> known;
     for (Entry& entry : entries_of(model.parts())) {
         known.insert(entry.name);
-        if (new_classifier && entry.name.starts_with(model.classifier_prefix())) {
-            const TensorView* const view = file.find(entry.name);
-            if (view == nullptr || view->shape != file_shape(entry.tensor.shape(), entry.layout)) {
-                report.reinitialized.push_back(entry.name);
-                continue;
-            }
+        const TensorView* const view = file.find(entry.name);
+        const bool other_classes = new_classifier && model.in_classifier(entry.name) &&
+                                   (view == nullptr || view->shape != file_shape(entry.tensor.shape(), entry.layout));
+        if (other_classes || (view == nullptr && model.in_auxiliary_head(entry.name))) {
+            report.reinitialized.push_back(entry.name);
+            continue;
         }
         load_exact(file, entry);
         ++report.matched;

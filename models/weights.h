@@ -12,17 +12,19 @@ namespace cutis {
 
 /// What came of loading weights.
 struct LoadReport {
-    std::int64_t matched = 0;                ///< tensors taken from the file
-    std::vector<std::string> reinitialized;  ///< classifier tensors kept at their initial values
-    std::vector<std::string> unused;         ///< tensors of the file that the model does not have
+    std::int64_t matched = 0;  ///< tensors taken from the file
+    std::vector<std::string>
+        reinitialized;                ///< tensors of classifier and auxiliary heads that kept their initial values
+    std::vector<std::string> unused;  ///< tensors of the file that the model does not have
 
     /// A notice for the user: one line, empty when everything matched.
     std::string notice() const;
 };
 
 /// Copies a file's tensors into the model by name (torchvision's names and layout; f16 and bf16 are widened). With
-/// `new_classifier` the classifier may be missing or of another number of classes and keeps its initial values; every
-/// other tensor must be there in the model's shape: otherwise Error names the file and tensor ("a checkpoint of another
+/// `new_classifier` the classifier may be missing or of another number of classes and keeps its initial values; so do
+/// auxiliary heads that the file lacks (published files often leave them out); every other tensor must be there in the
+/// model's shape: otherwise Error names the file and tensor ("a checkpoint of another
 /// model"). num_batches_tracked is ignored.
 LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_classifier);
 

@@ -272,7 +272,7 @@ void require_no_run(const TrainConfig& config) {
 void require_trainable(const TrainConfig& config) {
     const PackedDataset data(config.data);
     split_of(config, data);
-    make_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
+    build_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
     if (!config.init.empty()) {
         const SafetensorsFile weights(config.init);
     }

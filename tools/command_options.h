@@ -21,6 +21,9 @@ void use_threads(int threads);
 /// --device: auto, cpu or cuda.
 void add_device_option(CLI::App& command, std::string& device);
 
+/// --lstm-hidden, of models with an LSTM.
+void add_lstm_hidden_option(CLI::App& command, int& hidden);
+
 /// The text of the help's examples, one per line.
 std::string examples(std::initializer_list<std::string_view> lines);
 

@@ -220,7 +220,7 @@ Training::Training(const TrainConfig& config, bool resume, StopCondition should_
     }
     model_ = make_run_model(run_);
     parts_ = model_->parts();
-    facts.parameters = parts_.parameter_count();
+    facts.parameters = model_->parameter_count();
     load_initial_weights();
     device_ = choose_device(run_.config.device);
     set_matrix_precision(run_.config.precision == "tf32" ? MatrixPrecision::tf32 : MatrixPrecision::fp32);
@@ -294,7 +294,7 @@ void Training::plan() {
     optimizer.weight_decay = config.weight_decay;
     Optimizer::Group body{{}, config.lr}, head{{}, config.lr_head > 0.0f ? config.lr_head : config.lr};
     for (const ParameterRef& parameter : parts_.parameters) {
-        (parameter.name.starts_with(model_->classifier_prefix()) ? head : body).parameters.push_back(parameter);
+        (model_->in_classifier(parameter.name) ? head : body).parameters.push_back(parameter);
     }
     optimizer_.emplace(optimizer, std::vector<Optimizer::Group>{std::move(body), std::move(head)});
     if (config.ema > 0.0f) {
@@ -412,14 +412,15 @@ double Training::compute_on_cpu(const std::vector<Batch>& batches, double lr_fac
             static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) + i;
         const ForwardContext context{
             .training = true, .seed = run_.config.seed, .step = micro, .fused = run_.config.fused};
-        Variable logits, loss;
+        TrainingOutput output;
+        Variable loss;
         {
             const ProfileRange range("forward");
-            logits = model_->forward(Variable(batch.images), context);
+            output = model_->forward_training(Variable(batch.images), context);
         }
         {
             const ProfileRange range("loss");
-            loss = cross_entropy(logits, batch.labels, loss_);
+            loss = training_loss(output, batch.labels, loss_);
         }
         const double value = *std::as_const(loss).value().data();
         require(std::isfinite(value), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad",
