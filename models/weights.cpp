@@ -54,10 +54,6 @@ void load_exact(const SafetensorsFile& file, Entry& entry) {
     copy_in(file, *view, entry);
 }
 
-}  // namespace
-
-namespace {
-
 // The first few by name, the others by number.
 std::string some_of(const std::vector<std::string>& names) {
     constexpr std::size_t kShown = 4;
@@ -86,9 +82,10 @@ LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_clas
     for (Entry& entry : entries_of(model.parts())) {
         known.insert(entry.name);
         const TensorView* const view = file.find(entry.name);
-        const bool other_classes = new_classifier && model.in_classifier(entry.name) &&
-                                   (view == nullptr || view->shape != file_shape(entry.tensor.shape(), entry.layout));
-        if (other_classes || (view == nullptr && model.in_auxiliary_head(entry.name))) {
+        const bool fits = view != nullptr && view->shape == file_shape(entry.tensor.shape(), entry.layout);
+        const bool auxiliary = model.in_auxiliary_head(entry.name);
+        const bool other_classes = !fits && model.in_classifier(entry.name) && (new_classifier || auxiliary);
+        if (other_classes || (view == nullptr && auxiliary)) {
             report.reinitialized.push_back(entry.name);
             continue;
         }

@@ -23,7 +23,7 @@ struct LoadReport {
 
 /// Copies a file's tensors into the model by name (torchvision's names and layout; f16 and bf16 are widened). With
 /// `new_classifier` the classifier may be missing or of another number of classes and keeps its initial values; so do
-/// auxiliary heads that the file lacks (published files often leave them out); every other tensor must be there in the
+/// auxiliary heads that the file lacks, which published files often do, or has for other classes; every other tensor must be there in the
 /// model's shape: otherwise Error names the file and tensor ("a checkpoint of another
 /// model"). num_batches_tracked is ignored.
 LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_classifier);

@@ -148,5 +148,20 @@ TEST_F(AuxiliaryWeights, StartAnewWithTheClassifierForOtherClasses) {
     EXPECT_TRUE(is_line_with(error_of([&] { load_weights(other, SafetensorsFile(path), false); }), "fc.weight"));
 }
 
+// Who replaces the classifier alone leaves the heads with the old number of classes: no reason not to predict.
+TEST_F(AuxiliaryWeights, OfOtherClassesThanTheClassifiersAreLeftOut) {
+    Parts parts = model.parts();
+    const Parts five = network(5, 2).parts();
+    for (std::size_t i = 0; i < parts.parameters.size(); ++i) {
+        if (model.in_auxiliary_head(parts.parameters[i].name)) {
+            parts.parameters[i] = five.parameters[i];
+        }
+    }
+    save_weights(path, parts, {}, {});
+    GoogLeNet other = network(3, 2);
+    EXPECT_EQ(load_weights(other, SafetensorsFile(path), false).reinitialized,
+              (std::vector<std::string>{"aux1.fc2.weight", "aux1.fc2.bias", "aux2.fc2.weight", "aux2.fc2.bias"}));
+}
+
 }  // namespace
 }  // namespace cutis::testing

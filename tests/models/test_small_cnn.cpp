@@ -27,7 +27,7 @@ TEST(SmallCnn, IsTheDocumentsExample) {
 }
 
 TEST(SmallCnn, LearnsABatchByHeart) {
-    const std::unique_ptr<Model> model = make_small_cnn({.classes = 3, .width = 0.5f, .dropout = 0.0f});
+    const std::unique_ptr<Model> model = make_small_cnn({.classes = 3, .width = 0.25f, .dropout = 0.0f});
     model->init(1);
     EXPECT_EQ(model->summarize(32).back().output, (Shape{3}));
     Optimizer optimizer({.momentum = 0.9f}, {{model->parts().parameters, 0.01f}});
