@@ -66,6 +66,19 @@ Variable add(const Variable& a, const Variable& b) {
     });
 }
 
+Variable scale(const Variable& x, float factor) {
+    const ProfileRange range("scale");
+    const auto scaled = [factor](const Tensor& values) {
+        Tensor result = Tensor::empty_like(values);
+        by_type(result.dtype(), [&]<class T>() {
+            on::scale(result.device(), result.data<T>(), values.data<T>(), factor, result.elements());
+        });
+        profile_work(0, {&values, &result});
+        return result;
+    };
+    return record("scale", scaled(x.value()), {x}, [x, scaled](const Tensor& dy) { x.accumulate(scaled(dy)); });
+}
+
 Variable reshape(const Variable& x, const Shape& shape) {
     return record("reshape", x.value().reshape(shape), {x},
                   [x](const Tensor& dy) { x.accumulate(dy.reshape(x.shape())); });

@@ -44,6 +44,8 @@ Variable relu(const Variable& x);
 Variable relu6(const Variable& x);
 /// a + b, equal shapes.
 Variable add(const Variable& a, const Variable& b);
+/// factor * x.
+Variable scale(const Variable& x, float factor);
 /// The same elements under another shape.
 Variable reshape(const Variable& x, const Shape& shape);
 /// Mean over h and w. x: n h w c; y: n c.

@@ -21,7 +21,8 @@ void check_pool(const PoolShape& s) {
         "pooling: n {} h {} w {} c {} window {} stride {} padding {}; sizes are positive and padding is not negative",
         s.n, s.h, s.w, s.c, s.window, s.stride, s.padding);
     require(s.padding <= s.window / 2, "pooling: padding {} is more than half the window {}", s.padding, s.window);
-    require(s.window <= s.h + 2 * s.padding && s.window <= s.w + 2 * s.padding,
+    const int beyond = s.ceil ? s.stride - 1 : 0;  // how far the only window may reach past the padding
+    require(s.window <= s.h + 2 * s.padding + beyond && s.window <= s.w + 2 * s.padding + beyond,
             "pooling: the window {} is larger than the image {}x{} with padding {}", s.window, s.h, s.w, s.padding);
 }
 

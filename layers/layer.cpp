@@ -12,10 +12,6 @@ Variable parameter(const Shape& shape) {
     return Variable(Tensor::zeros(shape), true);
 }
 
-std::string joined(const std::string& name, const std::string& part) {
-    return name.empty() ? part : name + "." + part;
-}
-
 // fan_in, fan_out: terms of an output, and outputs that a stored input channel reaches, as PyTorch counts them.
 void init_weights(const Variable& weight, const Variable& bias, WeightLayout layout, WeightInit how, double fan_in,
                   double fan_out, std::uint64_t seed, const std::string& name) {

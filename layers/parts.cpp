@@ -1,6 +1,7 @@
 #include "layers/parts.h"
 
 #include "kernels/error.h"
+#include "kernels/parallel.h"
 #include "kernels/philox.h"
 
 namespace cutis {
@@ -54,6 +55,10 @@ void Parts::move_to(Device device) const {
     }
 }
 
+std::string joined(const std::string& name, const std::string& part) {
+    return name.empty() ? part : name + "." + part;
+}
+
 std::vector<std::int64_t> file_shape(const Shape& memory, WeightLayout layout) {
     switch (layout) {
         case WeightLayout::dense:
@@ -97,25 +102,31 @@ std::uint32_t name_hash(std::string_view name) {
 
 namespace {
 
-// draw(random) for each value in the file's order.
+// draw(random) for each value in the file's order; it takes `words` words of the stream.
 template <class Draw>
-void init_by_name(Tensor& tensor, WeightLayout layout, std::uint64_t seed, std::string_view name, Draw&& draw) {
-    PhiloxStream random(seed, RandomPurpose::weights, name_hash(name));
+void init_by_name(Tensor& tensor, WeightLayout layout, std::uint64_t seed, std::string_view name, std::uint64_t words,
+                  Draw&& draw) {
+    constexpr std::int64_t kGrain = 1 << 14;
+    const PhiloxStream stream(seed, RandomPurpose::weights, name_hash(name));
     std::vector<float> values(static_cast<std::size_t>(tensor.elements()));
-    for (float& value : values) {
-        value = draw(random);
-    }
+    parallel_for(tensor.elements(), kGrain, [&](std::int64_t begin, std::int64_t end, int) {
+        PhiloxStream random = stream;
+        random.seek(words * static_cast<std::uint64_t>(begin));
+        for (std::int64_t i = begin; i < end; ++i) {
+            values[static_cast<std::size_t>(i)] = draw(random);
+        }
+    });
     from_file_order(tensor, values, layout);
 }
 
 }  // namespace
 
 void init_normal(Tensor& tensor, WeightLayout layout, float stddev, std::uint64_t seed, std::string_view name) {
-    init_by_name(tensor, layout, seed, name, [&](PhiloxStream& random) { return stddev * random.normal(); });
+    init_by_name(tensor, layout, seed, name, 2, [&](PhiloxStream& random) { return stddev * random.normal(); });
 }
 
 void init_uniform(Tensor& tensor, WeightLayout layout, float bound, std::uint64_t seed, std::string_view name) {
-    init_by_name(tensor, layout, seed, name, [&](PhiloxStream& random) { return random.uniform(-bound, bound); });
+    init_by_name(tensor, layout, seed, name, 1, [&](PhiloxStream& random) { return random.uniform(-bound, bound); });
 }
 
 }  // namespace cutis

@@ -45,6 +45,10 @@ struct Parts {
     void move_to(Device device) const;
 };
 
+/// The name of a part of what is called `name`: "features" and "0" make "features.0"; behind no name it is the part's
+/// own.
+std::string joined(const std::string& name, const std::string& part);
+
 /// Sizes that a memory shape has in a file.
 std::vector<std::int64_t> file_shape(const Shape& memory, WeightLayout layout);
 /// The values of `tensor` in a file's order.

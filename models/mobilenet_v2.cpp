@@ -25,12 +25,6 @@ constexpr Stage kStages[] = {
 
 constexpr int kLeastSize = 32;  // px
 
-// Widths are rounded to multiples of 8, and never by more than a tenth downwards (the authors' code).
-int rounded_width(float width) {
-    const int rounded = std::max(8, static_cast<int>(width + 4.0f) / 8 * 8);
-    return static_cast<float>(rounded) < 0.9f * width ? rounded + 8 : rounded;
-}
-
 std::vector<ConvBn*> pointers(std::vector<ConvBn>& units) {
     std::vector<ConvBn*> all;
     for (ConvBn& unit : units) {
@@ -74,17 +68,17 @@ Variable InvertedResidual::forward(const Variable& x, const ForwardContext& cont
 }
 
 MobileNetV2Trunk::MobileNetV2Trunk(float width) {
-    require(width >= 0.1f && width <= 4.0f, "mobilenet_v2: width {}; 0.1 to 4 are possible", width);
-    int c = rounded_width(32.0f * width);
+    check_width("mobilenet_v2", width);
+    int c = scaled_channels(32, width);
     stem.emplace_back(ConvBn::Config{ConvKind::dense, 3, c, 3, 2, Activation::relu6});
     for (const Stage& stage : kStages) {
-        const int c_out = rounded_width(static_cast<float>(stage.c) * width);
+        const int c_out = scaled_channels(stage.c, width);
         for (int i = 0; i < stage.n; ++i) {
             blocks.emplace_back(c, c_out, i == 0 ? stage.s : 1, stage.t);
             c = c_out;
         }
     }
-    const int last = rounded_width(1280.0f * std::max(1.0f, width));
+    const int last = scaled_channels(1280, std::max(1.0f, width));
     head.emplace_back(ConvBn::Config{ConvKind::pointwise, c, last, 1, 1, Activation::relu6});
 }
 

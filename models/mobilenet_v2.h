@@ -42,7 +42,7 @@ struct MobileNetV2 final : Model, MobileNetV2Trunk {
 
     Variable forward(const Variable& images, const ForwardContext& context) override;
     void visit(Parts& parts) const override;
-    std::string_view classifier_prefix() const override { return "classifier."; }
+    std::vector<std::string> classifier_prefixes() const override { return {"classifier."}; }
     void init(std::uint64_t seed) override;
     std::vector<LayerSummary> summarize(int size) const override;
     int classes() const override { return options.classes; }

@@ -1,7 +1,5 @@
 #include "models/mobilenet_v2_lstm.h"
 
-#include "kernels/error.h"
-
 namespace cutis {
 
 MobileNetV2LstmBase::MobileNetV2LstmBase(const ModelOptions& chosen, bool one_step)
@@ -9,9 +7,7 @@ MobileNetV2LstmBase::MobileNetV2LstmBase(const ModelOptions& chosen, bool one_st
       options(chosen),
       pooled(one_step),
       lstm({.c_in = last_channels(), .hidden = chosen.lstm_hidden}),
-      classifier({.c_in = chosen.lstm_hidden, .c_out = chosen.classes}) {
-    check_classes("mobilenet_v2_lstm", options.classes);
-}
+      classifier({.c_in = chosen.lstm_hidden, .c_out = chosen.classes}) {}
 
 Variable MobileNetV2LstmBase::forward(const Variable& images, const ForwardContext& context) {
     const Variable map = features(images, context, pooled);

@@ -21,7 +21,7 @@ class Network final : public Model {
 
     Variable forward(const Variable& images, const ForwardContext& context) override;
     void visit(Parts& parts) const override { layers_.visit("", parts); }
-    std::string_view classifier_prefix() const override { return facts_.classifier_prefix; }
+    std::vector<std::string> classifier_prefixes() const override { return {facts_.classifier_prefix}; }
     void init(std::uint64_t seed) override { layers_.init(seed, ""); }
     std::vector<LayerSummary> summarize(int size) const override;
     int classes() const override { return facts_.classes; }

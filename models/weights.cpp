@@ -75,19 +75,24 @@ std::vector<std::uint16_t> as_halves(const std::vector<float>& values, const std
     return halves;
 }
 
+// The first few by name, the others by number.
+std::string some_of(const std::vector<std::string>& names) {
+    constexpr std::size_t kShown = 4;
+    const std::size_t shown = std::min(kShown, names.size());
+    const std::span<const std::string> first(names.data(), shown);
+    return fmt::format("{}{}", fmt::join(first, ", "),
+                       names.size() > shown ? fmt::format(" and {} more", names.size() - shown) : "");
+}
+
 }  // namespace
 
 std::string LoadReport::notice() const {
     std::string text;
     if (!reinitialized.empty()) {
-        text = fmt::format("re-initialised: {}", fmt::join(reinitialized, ", "));
+        text = "re-initialised: " + some_of(reinitialized);
     }
     if (!unused.empty()) {
-        constexpr std::size_t kShown = 4;
-        const std::size_t shown = std::min(kShown, unused.size());
-        text += fmt::format("{}not used: {}{}", text.empty() ? "" : "; ",
-                            fmt::join(unused.begin(), unused.begin() + static_cast<std::ptrdiff_t>(shown), ", "),
-                            unused.size() > shown ? fmt::format(" and {} more", unused.size() - shown) : "");
+        text += (text.empty() ? "" : "; ") + ("not used: " + some_of(unused));
     }
     return text;
 }
@@ -104,7 +109,9 @@ LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_clas
         known.insert(entry.name);
         const TensorView* const view = file.find(entry.name);
         const bool fits = view != nullptr && view->shape == entry.shape();
-        if (!fits && new_classifier && own_name.starts_with(model.classifier_prefix())) {
+        const bool auxiliary = model.in_auxiliary_head(own_name);
+        const bool other_classes = !fits && model.in_classifier(own_name) && (new_classifier || auxiliary);
+        if (other_classes || (view == nullptr && auxiliary)) {
             report.reinitialized.push_back(own_name);
             continue;
         }
@@ -113,16 +120,17 @@ LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_clas
         } else {
             load_exact(file, entry);
         }
-        ++report.matched;
     }
-    for (const TensorView& view : file.tensors()) {
-        const bool ours = known.contains(view.name) || view.name.ends_with("num_batches_tracked") ||
-                          view.name.starts_with("optimizer.") || view.name.starts_with("ema.");
-        if (!ours) {
-            report.unused.push_back(view.name);
-        }
+    ++report.matched;
+}
+for (const TensorView& view : file.tensors()) {
+    const bool ours = known.contains(view.name) || view.name.ends_with("num_batches_tracked") ||
+                      view.name.starts_with("optimizer.") || view.name.starts_with("ema.");
+    if (!ours) {
+        report.unused.push_back(view.name);
     }
-    return report;
+}
+return report;
 }
 
 int classes_in_file(const SafetensorsFile& file, std::string_view classifier_prefix) {

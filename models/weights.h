@@ -13,17 +13,19 @@ namespace cutis {
 
 /// What came of loading weights.
 struct LoadReport {
-    std::int64_t matched = 0;                ///< tensors taken from the file
-    std::vector<std::string> reinitialized;  ///< classifier tensors kept at their initial values
-    std::vector<std::string> unused;         ///< tensors of the file that the model does not have
+    std::int64_t matched = 0;  ///< tensors taken from the file
+    std::vector<std::string>
+        reinitialized;                ///< tensors of classifier and auxiliary heads that kept their initial values
+    std::vector<std::string> unused;  ///< tensors of the file that the model does not have
 
     /// A notice for the user: one line, empty when everything matched.
     std::string notice() const;
 };
 
 /// Copies a file's tensors into the model by name (torchvision's names and layout; f16 and bf16 are widened). With
-/// `new_classifier` the classifier may be missing or of another number of classes and keeps its initial values; every
-/// other tensor must be there in the model's shape: otherwise Error names the file and tensor ("a checkpoint of another
+/// `new_classifier` the classifier may be missing or of another number of classes and keeps its initial values; so do
+/// auxiliary heads that the file lacks, which published files often do, or has for other classes; every other tensor must be there in the
+/// model's shape: otherwise Error names the file and tensor ("a checkpoint of another
 /// model"). num_batches_tracked is ignored.
 /// @param name_in_file  how the file calls a tensor of the model, where not by its name (models/key_maps.h); linear
 ///                      weights on a map may then be those of a convolution, k c r s

@@ -72,10 +72,10 @@ Source from_weights(const Options& options) {
     const SafetensorsFile file(options.weights);
     Source source{new_model(options, 1), options.model, input_settings(file), file.metadata()};
     const KeyMap map = key_map_for(*source.model, options.model, file, options.names);
-    const int in_file = classes_in_file(file, map.theirs(source.model->classifier_prefix()));
+    const int in_file = classes_in_file(file, map.theirs(source.model->classifier_prefixes().front()));
     const int classes = options.classes > 0 ? options.classes : in_file;
     require(classes > 0, "{}: holds no classifier ({}*); say by --classes how many classes a new one is to have",
-            options.weights, map.theirs(source.model->classifier_prefix()));
+            options.weights, map.theirs(source.model->classifier_prefixes().front()));
     if (classes != 1) {
         source.model = new_model(options, classes);
     }

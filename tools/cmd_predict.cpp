@@ -37,6 +37,7 @@ struct Options {
     int batch_size = 32, threads = 0;
     std::string device = "auto";
     float width = 1.0f;
+    int lstm_hidden = 128;
     bool logits = false, keep_aspect = false, skip_bad = false;
 };
 
@@ -76,15 +77,17 @@ Predictor from_run(const std::string& folder) {
 
 Predictor from_weights(const Options& options) {
     const SafetensorsFile file(options.weights);
-    const std::string prefix(make_model(options.model, {.classes = 1, .width = options.width})->classifier_prefix());
+    const std::string prefix =
+        build_model(options.model, {.classes = 1, .width = options.width})->classifier_prefixes().front();
     const int classes = classes_in_file(file, prefix);
     require(classes > 0,
             "{}: holds no classifier ({}*), so it cannot predict; train from it first (cutis train --init)",
             options.weights, prefix);
-    Predictor predictor{make_model(options.model, {.classes = classes, .width = options.width}),
-                        class_names_for(classes, {}),
-                        input_settings(file),
-                        {}};
+    Predictor predictor{
+        build_model(options.model, {.classes = classes, .width = options.width, .lstm_hidden = options.lstm_hidden}),
+        class_names_for(classes, {}),
+        input_settings(file),
+        {}};
     load_weights(*predictor.model, file, false);
     return predictor;
 }
@@ -257,6 +260,7 @@ void check(const Options& options) {
         throw Misuse("predict: give either --run, or --model and --weights; see `cutis predict --help`");
     }
     require_within("--batch-size", options.batch_size, 1, 65536);
+    require_within("--lstm-hidden", options.lstm_hidden, 1, 4096);
     require_within("--size", options.size, 0, 16384);
     require_within("--crop", options.crop, 0, 16384);
     if (options.size > 0 && options.crop > 0 && options.size != options.crop) {
@@ -333,6 +337,7 @@ void add_predict_command(CLI::App& app, Command& chosen) {
     command->add_option("--mean", options->mean, "r,g,b; default: what the run or the weights state");
     command->add_option("--std", options->std, "r,g,b; likewise");
     command->add_option("--width", options->width, "Width multiplier of --model")->capture_default_str();
+    add_lstm_hidden_option(*command, options->lstm_hidden);
     add_tta_option(*command, options->tta);
     command->add_option("--batch-size", options->batch_size, "Images at once")->capture_default_str();
     command->add_flag("--skip-bad", options->skip_bad, "Leave out damaged images, and list them");

@@ -24,6 +24,7 @@ void run(const Options& options) {
     require_within("--batch", profile.batch, 1, 65536);
     require_within("--size", profile.size, 1, 16384);
     require_within("--classes", profile.classes, 1, 100000);
+    require_within("--lstm-hidden", profile.lstm_hidden, 1, 4096);
     require_within("--steps", profile.steps, 1, 10000);
     require_within("--warmup", profile.warmup, 1, 10000);
     use_threads(options.threads);
@@ -59,7 +60,8 @@ void add_profile_command(CLI::App& app, Command& chosen) {
     command->add_option("--batch", profile.batch, "Images of a step")->capture_default_str();
     command->add_option("--size", profile.size, "Side of the input in pixels")->capture_default_str();
     command->add_option("--classes", profile.classes, "Number of classes")->capture_default_str();
-    command->add_option("--width", profile.width, "Width multiplier, for models that have one")->capture_default_str();
+    command->add_option("--width", profile.width, "Width multiplier")->capture_default_str();
+    add_lstm_hidden_option(*command, profile.lstm_hidden);
     add_device_option(*command, options->device);
     command
         ->add_option("--precision", profile.precision,

@@ -20,6 +20,7 @@ struct Options {
     int classes = 7;
     int size = 224;
     float width = 1.0f;
+    int lstm_hidden = 128;
     std::string format = "table";
 };
 
@@ -37,8 +38,8 @@ struct Summary {
 };
 
 Summary summarize(const Options& options) {
-    const std::unique_ptr<Model> model =
-        make_model(options.model, {.classes = options.classes, .width = options.width});
+    const std::unique_ptr<Model> model = build_model(
+        options.model, {.classes = options.classes, .width = options.width, .lstm_hidden = options.lstm_hidden});
     Summary summary{options, model->summarize(options.size)};
     for (const LayerSummary& layer : summary.layers) {
         summary.parameters += layer.parameters;
@@ -153,6 +154,7 @@ void run(const Options& options) {
     }
     require_within("--classes", options.classes, 1, 100000);
     require_within("--size", options.size, 1, 16384);
+    require_within("--lstm-hidden", options.lstm_hidden, 1, 4096);
     const Summary summary = summarize(options);
     if (options.format == "table") {
         say("{}", table(summary));
@@ -179,7 +181,8 @@ void add_summary_command(CLI::App& app, Command& chosen) {
     command->add_option("--ensemble", options->ensemble, "Instead of --model: folder of a `cutis ensemble`");
     command->add_option("--classes", options->classes, "Number of classes")->capture_default_str();
     command->add_option("--size", options->size, "Side of the input in pixels")->capture_default_str();
-    command->add_option("--width", options->width, "Width multiplier, for models that have one")->capture_default_str();
+    command->add_option("--width", options->width, "Width multiplier")->capture_default_str();
+    add_lstm_hidden_option(*command, options->lstm_hidden);
     command->add_option("--format", options->format, "table, json, mermaid or dot")
         ->capture_default_str()
         ->check(CLI::IsMember({"table", "json", "mermaid", "dot"}));

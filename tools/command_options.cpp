@@ -18,6 +18,10 @@ void add_device_option(CLI::App& command, std::string& device) {
         ->check(CLI::IsMember({"auto", "cpu", "cuda"}));
 }
 
+void add_lstm_hidden_option(CLI::App& command, int& hidden) {
+    command.add_option("--lstm-hidden", hidden, "Hidden size of models with an LSTM")->capture_default_str();
+}
+
 void use_threads(int threads) {
     require_within("--threads", threads, 0, 1024);
     if (threads > 0) {

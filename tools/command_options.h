@@ -22,6 +22,8 @@ void use_threads(int threads);
 /// --device: auto, cpu or cuda.
 void add_device_option(CLI::App& command, std::string& device);
 
+/// --lstm-hidden, of models with an LSTM.
+void add_lstm_hidden_option(CLI::App& command, int& hidden);
 /// --tta, whose text `read_tta` reads.
 void add_tta_option(CLI::App& command, std::string& tta);
 /// `parse_tta`; Misuse where that throws an Error.

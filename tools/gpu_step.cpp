@@ -116,14 +116,15 @@ void GpuStep::run(std::span<const std::int64_t> sizes) {
                                      .fused = options_.fused,
                                      .step_state = state,
                                      .step_stride = static_cast<std::uint64_t>(options_.accumulate)};
-        Variable logits, loss;
+        TrainingOutput output;
+        Variable loss;
         {
             const ProfileRange range("forward");
-            logits = model_.forward(Variable(images_of(inputs_[i], sizes[i])), context);
+            output = model_.forward_training(Variable(images_of(inputs_[i], sizes[i])), context);
         }
         {
             const ProfileRange range("loss");
-            loss = cross_entropy(logits, inputs_[i].labels.rows(0, sizes[i]), loss_);
+            loss = training_loss(output, inputs_[i].labels.rows(0, sizes[i]), loss_);
             losses_.rows(static_cast<std::int64_t>(i), static_cast<std::int64_t>(i) + 1)
                 .reshape({})
                 .copy_from(std::as_const(loss).value());

@@ -113,12 +113,12 @@ void require_match(std::string_view flag, std::string_view pattern, std::span<co
 }
 
 std::vector<Optimizer::Group> learning_rate_groups(std::span<const ParameterRef> parameters,
-                                                   std::string_view classifier_prefix, float lr, float lr_head,
-                                                   std::span<const PatternFactor> scales) {
+                                                   const std::function<bool(std::string_view)>& in_classifier, float lr,
+                                                   float lr_head, std::span<const PatternFactor> scales) {
     std::vector<Optimizer::Group> groups;
     for (const bool of_classifier : {false, true}) {
         for (const ParameterRef& parameter : parameters) {
-            if (parameter.name.starts_with(classifier_prefix) != of_classifier) {
+            if (in_classifier(parameter.name) != of_classifier) {
                 continue;
             }
             const auto scale = std::find_if(scales.rbegin(), scales.rend(), [&](const PatternFactor& candidate) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -29,10 +30,10 @@ std::vector<PatternFactor> parse_pattern_factors(std::string_view flag, std::str
 /// Throws Error naming `flag`, the pattern and the names that are nearest to it, unless it fits a parameter.
 void require_match(std::string_view flag, std::string_view pattern, std::span<const ParameterRef> parameters);
 
-/// The parameters with their learning rates: `lr`, of those whose name starts with `classifier_prefix` `lr_head`, times
+/// The parameters with their learning rates: `lr`, of those that are `in_classifier` by their name `lr_head`, times
 /// the factor of the last pattern that fits. The classifier's come last.
 std::vector<Optimizer::Group> learning_rate_groups(std::span<const ParameterRef> parameters,
-                                                   std::string_view classifier_prefix, float lr, float lr_head,
-                                                   std::span<const PatternFactor> scales);
+                                                   const std::function<bool(std::string_view)>& in_classifier, float lr,
+                                                   float lr_head, std::span<const PatternFactor> scales);
 
 }  // namespace cutis

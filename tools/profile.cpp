@@ -44,7 +44,8 @@ class Step {
   public:
     explicit Step(const ProfileOptions& options)
         : options_(options),
-          model_(make_model(options.model, {.classes = options.classes, .width = options.width})),
+          model_(make_model(options.model,
+                            {.classes = options.classes, .width = options.width, .lstm_hidden = options.lstm_hidden})),
           batch_(random_batch(options)) {
         require(options.size >= model_->least_size(), "profile: {} takes images from {} px, not of {}", options.model,
                 model_->least_size(), options.size);
@@ -67,14 +68,15 @@ class Step {
         }
         const ForwardContext context{
             .training = true, .step = static_cast<std::uint64_t>(step_++), .fused = options_.fused};
-        Variable logits, loss;
+        TrainingOutput output;
+        Variable loss;
         {
             const ProfileRange range("forward");
-            logits = model_->forward(Variable(batch_.images), context);
+            output = model_->forward_training(Variable(batch_.images), context);
         }
         {
             const ProfileRange range("loss");
-            loss = cross_entropy(logits, batch_.labels);
+            loss = training_loss(output, batch_.labels);
         }
         {
             const ProfileRange range("backward");

@@ -15,6 +15,7 @@ struct ProfileOptions {
     std::string model;
     int batch = 32, size = 224, classes = 7;
     float width = 1.0f;
+    int lstm_hidden = 128;  ///< of models with an LSTM
     Device device;
     std::string precision = "fp32";  ///< fp32, tf32 or bf16
     bool fused = true;

@@ -133,13 +133,21 @@ void save_run(const Run& run) {
     write_file_atomically(file, text);
 }
 
-std::unique_ptr<Model> make_run_model(const Run& run) {
+namespace {
+
+ModelOptions model_options(const Run& run) {
     const int classes = run.config.classes > 0 ? run.config.classes : static_cast<int>(run.facts.class_names.size());
-    return make_model(run.config.model, {.classes = classes,
-                                         .width = run.config.width,
-                                         .dropout = run.config.dropout,
-                                         .lstm_hidden = run.config.lstm_hidden,
-                                         .seed = run.config.seed});
+    return {.classes = classes,
+            .width = run.config.width,
+            .dropout = run.config.dropout,
+            .lstm_hidden = run.config.lstm_hidden,
+            .seed = run.config.seed};
+}
+
+}  // namespace
+
+std::unique_ptr<Model> make_run_model(const Run& run) {
+    return make_model(run.config.model, model_options(run));
 }
 
 std::filesystem::path run_weights_file(const Run& run) {
@@ -152,7 +160,7 @@ std::filesystem::path run_weights_file(const Run& run) {
 }
 
 std::unique_ptr<Model> load_run_model(const Run& run) {
-    std::unique_ptr<Model> model = make_run_model(run);
+    std::unique_ptr<Model> model = build_model(run.config.model, model_options(run));
     load_weights(*model, SafetensorsFile(run_weights_file(run)), false);
     return model;
 }

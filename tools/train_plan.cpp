@@ -211,7 +211,7 @@ TrainPlan open_train_plan(const fs::path& folder, const std::string& data) {
 void require_trainable(const TrainConfig& config) {
     const PackedDataset data(config.data);
     split_of(config, data);
-    const auto model = make_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
+    const auto model = build_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
     check_patterns(config, model->parts().parameters);
     if (!config.init.empty()) {
         const SafetensorsFile weights(config.init);

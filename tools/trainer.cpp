@@ -209,7 +209,7 @@ Training::Training(const TrainConfig& config, bool resume, StopCondition should_
     }
     model_ = make_run_model(run_);
     parts_ = model_->parts();
-    facts.parameters = parts_.parameter_count();
+    facts.parameters = model_->parameter_count();
     load_initial_weights();
     device_ = choose_device(run_.config.device);
     set_matrix_precision(run_.config.precision == "tf32" ? MatrixPrecision::tf32 : MatrixPrecision::fp32);
@@ -274,9 +274,11 @@ void Training::plan() {
     optimizer.momentum = config.momentum;
     optimizer.nesterov = config.nesterov;
     optimizer.weight_decay = config.weight_decay;
-    optimizer_.emplace(optimizer, learning_rate_groups(parts_.parameters, model_->classifier_prefix(), config.lr,
-                                                       config.lr_head > 0.0f ? config.lr_head : config.lr,
-                                                       parse_pattern_factors("--lr-scale", config.lr_scale)));
+    optimizer_.emplace(
+        optimizer,
+        learning_rate_groups(
+            parts_.parameters, [this](std::string_view name) { return model_->in_classifier(name); }, config.lr,
+            config.lr_head > 0.0f ? config.lr_head : config.lr, parse_pattern_factors("--lr-scale", config.lr_scale)));
     if (config.ema > 0.0f) {
         ema_.emplace(parts_, config.ema);
     }
@@ -392,14 +394,15 @@ double Training::compute_on_cpu(const std::vector<Batch>& batches, double lr_fac
             static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) + i;
         const ForwardContext context{
             .training = true, .seed = run_.config.seed, .step = micro, .fused = run_.config.fused};
-        Variable logits, loss;
+        TrainingOutput output;
+        Variable loss;
         {
             const ProfileRange range("forward");
-            logits = model_->forward(Variable(batch.images), context);
+            output = model_->forward_training(Variable(batch.images), context);
         }
         {
             const ProfileRange range("loss");
-            loss = cross_entropy(logits, batch.labels, loss_);
+            loss = training_loss(output, batch.labels, loss_);
         }
         const double value = *std::as_const(loss).value().data();
         require(std::isfinite(value), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad",

@@ -31,12 +31,12 @@ STEPS = 20
 # Philox4x32-10, as kernels/philox.h
 
 
-def philox_words(count, seed, purpose, a):
-    """The first `count` words of PhiloxStream(seed, purpose, a)."""
+def philox_words(count, seed, purpose, a, first_block=0):
+    """`count` words of PhiloxStream(seed, purpose, a), from block `first_block` of four."""
     blocks = (count + 3) // 4
     mask = np.uint64(0xFFFFFFFF)
     key = [np.uint64(seed & 0xFFFFFFFF), np.uint64((seed >> 32) ^ (purpose << 24))]
-    counter = [np.arange(blocks, dtype=np.uint64)] + [np.full(blocks, v, dtype=np.uint64) for v in (purpose, a, 0)]
+    counter = [np.arange(first_block, first_block + blocks, dtype=np.uint64)] + [np.full(blocks, v, dtype=np.uint64) for v in (purpose, a, 0)]
     for _ in range(10):
         left, right = np.uint64(0xD2511F53) * counter[0], np.uint64(0xCD9E8D57) * counter[2]
         counter = [(right >> np.uint64(32)) ^ counter[1] ^ key[0], right & mask,
@@ -54,12 +54,15 @@ def name_hash(name):
 
 def normals(shape, seed, name):
     """init_normal with deviation 1, in the file's order."""
-    count = math.prod(shape)
-    words = philox_words(2 * count, seed, 1, name_hash(name))
-    uniform = (words >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
-    radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - uniform[0::2]))
-    values = radius * np.cos(np.float32(6.28318530717958647692) * uniform[1::2])
-    return torch.from_numpy(values.astype(np.float32).reshape(shape))
+    values = np.empty(math.prod(shape), np.float32)
+    chunk = 1 << 20  # values at a time: a linear layer of VGG-16 has a hundred million
+    for begin in range(0, values.size, chunk):
+        part = values[begin:begin + chunk]
+        words = philox_words(2 * part.size, seed, 1, name_hash(name), begin // 2)
+        uniform = (words >> np.uint64(8)).astype(np.float32) * np.float32(2.0**-24)
+        radius = np.sqrt(np.float32(-2) * np.log(np.float32(1) - uniform[0::2]))
+        part[:] = radius * np.cos(np.float32(6.28318530717958647692) * uniform[1::2])
+    return torch.from_numpy(values.reshape(shape))
 
 
 # Models
@@ -113,14 +116,14 @@ def logits_of(model, x):
         return model.eval()(x)
 
 
-def losses_of(model, x, labels, lr, steps=STEPS):
-    """Losses of SGD steps with momentum 0.9 and weight decay 1e-4 on every parameter, before each update."""
+def losses_of(model, x, labels, lr, steps=STEPS, loss_of=torch.nn.functional.cross_entropy):
+    """Losses of SGD steps with momentum 0.9 and weight decay 1e-4 on every parameter, before each update. loss_of(output, labels)."""
     model.train()
     optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=1e-4)
     losses = []
     for _ in range(steps):
         optimizer.zero_grad()
-        loss = torch.nn.functional.cross_entropy(model(x), labels)
+        loss = loss_of(model(x), labels)
         loss.backward()
         optimizer.step()
         losses.append(loss.item())

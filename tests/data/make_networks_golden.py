@@ -2,8 +2,10 @@
 """Writes golden/lstm.json and golden/networks.json: what PyTorch's LSTM and torchvision's networks make of inputs that the tests
 repeat. Packages and rules as in make_mobilenet_golden.py: weights and inputs are drawn from Philox streams on both sides.
 
-Usage, in this folder: python make_networks_golden.py [lstm] [networks]"""
+Usage, in this folder: python make_networks_golden.py [lstm] [networks | NETWORK..]; networks by name replace their own figures alone.
+VGG-16 takes 6 GB."""
 
+import json
 import sys
 
 import numpy as np
@@ -11,9 +13,10 @@ import torch
 import torchvision
 from torch import nn
 
-from make_mobilenet_golden import crops, logits_of, losses_of, normalised, normals, write
+from make_mobilenet_golden import GOLDEN, crops, logits_of, losses_of, normalised, normals, write
 
 STEPS = 5
+CLASSES = 5
 
 # n, t, c, hidden, layers, bidirectional, bias, lengths, states before the first step
 LSTM_CASES = {
@@ -85,12 +88,27 @@ class MobileNetLstm(nn.Module):
         return self.classifier["1"](self.classifier["lstm"](steps)[1][0][-1])
 
 
-def scatter(model, seed, gamma, beta):
-    """The rule of test_networks_golden.cpp. gamma and beta: the means of batchnorm's weights and of all biases before the classifier."""
+def googlenet(classes):
+    return torchvision.models.googlenet(num_classes=classes, aux_logits=True, transform_input=False, init_weights=False, dropout=0.0,
+                                        dropout_aux=0.0)
+
+
+def training_loss(output, labels):
+    """GoogLeNet's auxiliary heads count 0.3 (Szegedy et al. 2015, section 5; torchvision's reference training)."""
+    if isinstance(output, torch.Tensor):
+        return nn.functional.cross_entropy(output, labels)
+    main, first, second = (nn.functional.cross_entropy(logits, labels)
+                           for logits in (output.logits, output.aux_logits1, output.aux_logits2))
+    return main + 0.3 * first + 0.3 * second
+
+
+def scatter(model, drawn_of, gamma, beta):
+    """The rule of test_networks_golden.cpp. drawn_of[name]: normal values. gamma and beta: the means of batchnorm's weights and of all
+    biases before the classifier."""
     for name, value in model.state_dict().items():
         if name.endswith("num_batches_tracked"):
             continue
-        drawn = normals(value.shape, seed, name)
+        drawn = drawn_of[name]
         if value.dim() >= 2:
             gain = 2 if value.dim() == 4 else 1
             value.copy_(drawn * np.sqrt(np.float32(gain) / np.float32(value[0].numel())))
@@ -104,38 +122,55 @@ def scatter(model, seed, gamma, beta):
             value.copy_(np.float32(beta) + np.float32(0.2) * drawn)
 
 
-def make_networks():
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+# What makes it, its width, how many crops, and whether enlarged; the learning rate; means of gammas and biases for training.
+NETWORKS = {
+    "alexnet": (lambda: torchvision.models.alexnet(num_classes=CLASSES, dropout=0.0), 1.0, 16, True, 2e-4, (1.0, 0.0)),
+    "alexnet_original": (lambda: alexnet_original(CLASSES), 1.0, 16, True, 2e-4, (1.0, 0.0)),
+    "mobilenet_v2_lstm49": (lambda: MobileNetLstm(CLASSES, 0.35, 24, False), 0.35, 16, False, 0.004, (0.5, 1.0)),
+    "mobilenet_v2_lstm1": (lambda: MobileNetLstm(CLASSES, 0.35, 24, True), 0.35, 16, False, 0.004, (0.5, 1.0)),
+    "googlenet": (lambda: googlenet(CLASSES), 1.0, 8, False, 0.001, (0.5, 1.0)),
+    "resnet18": (lambda: torchvision.models.resnet18(num_classes=CLASSES), 1.0, 8, False, 0.001, (0.5, 1.0)),
+    "resnet50": (lambda: torchvision.models.resnet50(num_classes=CLASSES), 1.0, 8, False, 1e-4, (0.5, 1.0)),
+    "vgg16": (lambda: torchvision.models.vgg16(num_classes=CLASSES, init_weights=False, dropout=0.0), 1.0, 4, False, 2e-4, (1.0, 0.0)),
+    "vgg16_bn": (lambda: torchvision.models.vgg16_bn(num_classes=CLASSES, init_weights=False, dropout=0.0), 1.0, 4, False, 2e-4,
+                 (0.5, 1.0)),
+}
+
+
+def make_network(name):
+    make, width, images, enlarged, lr, training = NETWORKS[name]
     pixels, labels = crops()
-    small = normalised(pixels, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    large = normalised(pixels.repeat(2, axis=1).repeat(2, axis=2), [0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
-    # What makes it, enlarged images, classes, learning rate, batchnorms' means for training.
-    networks = {
-        "alexnet": (lambda: torchvision.models.alexnet(num_classes=5, dropout=0.0), True, 5, 2e-4, (1.0, 0.0)),
-        "alexnet_original": (lambda: alexnet_original(5), True, 5, 2e-4, (1.0, 0.0)),
-        "mobilenet_v2_lstm49": (lambda: MobileNetLstm(5, 0.35, 24, False), False, 5, 0.004, (0.5, 1.0)),
-        "mobilenet_v2_lstm1": (lambda: MobileNetLstm(5, 0.35, 24, True), False, 5, 0.004, (0.5, 1.0)),
-    }
-    result = {}
-    for name, (make, enlarged, classes, lr, training) in networks.items():
-        x = large if enlarged else small
+    pixels, labels = pixels[:images], labels[:images] % CLASSES
+    if enlarged:
+        pixels = pixels.repeat(2, axis=1).repeat(2, axis=2)
+    x = normalised(pixels, MEAN, STD)
+    drawn = {key: normals(value.shape, 11, key) for key, value in make().state_dict().items() if not key.endswith("num_batches_tracked")}
 
-        def scattered(gamma, beta):
-            model = make()
-            scatter(model, 11, gamma, beta)
-            return model
+    def scattered(gamma, beta):
+        model = make()
+        scatter(model, drawn, gamma, beta)
+        return model
 
-        logits = logits_of(scattered(1.0, 0.0), x)
-        exact = logits_of(scattered(1.0, 0.0).double(), x.double())
-        losses = losses_of(scattered(*training), x, labels % classes, lr, STEPS)
-        exact_losses = losses_of(scattered(*training).double(), x.double(), labels % classes, lr, STEPS)
-        result[name] = {"enlarged": enlarged, "classes": classes, "lr": lr, "gamma": training[0], "beta": training[1],
-                        "parameters": {key: list(value.shape) for key, value in make().state_dict().items()
-                                       if not key.endswith("num_batches_tracked")},
-                        "logits": [[round(v, 8) for v in row] for row in logits.tolist()], "losses": [round(v, 8) for v in losses],
-                        "fp64_difference": {"logits_relative": float((logits - exact).abs().max() / exact.abs().max()),
-                                            "losses": max(abs(a - b) for a, b in zip(losses, exact_losses))}}
-        print(name, result[name]["losses"], result[name]["fp64_difference"])
-    write("networks.json", {"torch": torch.__version__, "torchvision": torchvision.__version__, "networks": result})
+    logits = logits_of(scattered(1.0, 0.0), x)
+    exact = logits_of(scattered(1.0, 0.0).double(), x.double())
+    losses = losses_of(scattered(*training), x, labels, lr, STEPS, training_loss)
+    exact_losses = losses_of(scattered(*training).double(), x.double(), labels, lr, STEPS, training_loss)
+    result = {"width": width, "images": images, "enlarged": enlarged, "classes": CLASSES, "lr": lr, "gamma": training[0],
+              "beta": training[1], "parameters": {key: list(value.shape) for key, value in drawn.items()},
+              "logits": [[round(v, 8) for v in row] for row in logits.tolist()], "losses": [round(v, 8) for v in losses],
+              "fp64_difference": {"logits_relative": float((logits - exact).abs().max() / exact.abs().max()),
+                                  "losses": max(abs(a - b) for a, b in zip(losses, exact_losses))}}
+    print(name, result["logits"][0], result["losses"], result["fp64_difference"])
+    return result
+
+
+def make_networks(names):
+    path = GOLDEN / "networks.json"
+    known = json.loads(path.read_text())["networks"] if path.exists() else {}
+    networks = {name: make_network(name) if name in names else known[name] for name in NETWORKS if name in names or name in known}
+    write(path.name, {"torch": torch.__version__, "torchvision": torchvision.__version__, "networks": networks})
 
 
 def main():
@@ -144,8 +179,9 @@ def main():
     torch.set_num_threads(1)
     if "lstm" in wanted:
         make_lstm()
-    if "networks" in wanted:
-        make_networks()
+    names = list(NETWORKS) if "networks" in wanted else [name for name in wanted if name in NETWORKS]
+    if names:
+        make_networks(names)
 
 
 if __name__ == "__main__":

@@ -269,6 +269,16 @@ std::vector<OpCase> op_cases() {
          {{{2, 3, 5}, -1.0, 1.0, false}, {{2, 3, 5}, -1.0, 1.0, false}},
          [](const std::vector<Variable>& in) { return add(in[0], in[1]); },
          [](const std::vector<Values>& in) { return reference::add(in[0], in[1]); }},
+        {"scale",
+         {{{2, 3, 5}, -1.0, 1.0, false}},
+         [](const std::vector<Variable>& in) { return scale(in[0], -0.3f); },
+         [](const std::vector<Values>& in) {
+             Values y = in[0];
+             for (double& value : y) {
+                 value *= -0.3f;
+             }
+             return y;
+         }},
         {"reshape",
          {{{2, 3, 5}, -1.0, 1.0, false}},
          [](const std::vector<Variable>& in) {

@@ -185,22 +185,23 @@ OpCase max_pool_case(const PoolShape& s) {
 OpCase average_pool_case(const PoolShape& s) {
     const PoolSizes size(s);
     const std::int64_t window = std::int64_t{s.window} * s.window;
-    return {.op = "average_pool",
-            .shape = shape_of(s),
-            .inputs = {activation({"x", size.x, -2, 2, true, window})},
-            .outputs = {activation({"y", size.y, 0, 0, false, window})},
-            .run = [=](const Inputs& in, const Outputs& out) { cpu::average_pool_forward(out[0], in[0], s); },
-            .define = [=](const Arrays& in) { return Arrays{average_pool(in[0], s)}; },
-            .backward = [=](const Inputs&, const float* dy,
-                            const Outputs& grad) { cpu::average_pool_backward(grad[0], dy, s); },
-            .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
-                cuda::average_pool_forward<T>(out.get<T>(0), in.get<T>(0), s, {});
-            }),
-            .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays&, const T* dy, const DeviceArrays& grad) {
-                cuda::average_pool_backward<T>(grad.get<T>(0), dy, s, {});
-            }),
-            .linear = !s.ceil && (s.window == 1 || s.window == 2 || s.window == 4),  // others divide integers to fractions
-            .flops = size.flops};
+    return {
+        .op = "average_pool",
+        .shape = shape_of(s),
+        .inputs = {activation({"x", size.x, -2, 2, true, window})},
+        .outputs = {activation({"y", size.y, 0, 0, false, window})},
+        .run = [=](const Inputs& in, const Outputs& out) { cpu::average_pool_forward(out[0], in[0], s); },
+        .define = [=](const Arrays& in) { return Arrays{average_pool(in[0], s)}; },
+        .backward = [=](const Inputs&, const float* dy,
+                        const Outputs& grad) { cpu::average_pool_backward(grad[0], dy, s); },
+        .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
+            cuda::average_pool_forward<T>(out.get<T>(0), in.get<T>(0), s, {});
+        }),
+        .backward_cuda = cuda_backward([=]<class T>(const DeviceArrays&, const T* dy, const DeviceArrays& grad) {
+            cuda::average_pool_backward<T>(grad.get<T>(0), dy, s, {});
+        }),
+        .linear = !s.ceil && (s.window == 1 || s.window == 2 || s.window == 4),  // others divide integers to fractions
+        .flops = size.flops};
 }
 
 OpCase adaptive_average_pool_case(const AdaptivePoolShape& s) {
@@ -242,7 +243,9 @@ std::vector<OpCase> pooling_cases() {
           PoolShape{1, 14, 9, 24, 3, 2, 1},
           // One window more in rows, in columns (GoogLeNet's), and none, since it would begin in the padding.
           PoolShape{2, 8, 9, 5, 3, 2, 0, true}, PoolShape{1, 14, 7, 16, 3, 2, 0, true},
-          PoolShape{1, 3, 5, 8, 2, 2, 1, true}, PoolShape{1, 2, 4, 3, 2, 3, 1, true}}) {
+          PoolShape{1, 3, 5, 8, 2, 2, 1, true}, PoolShape{1, 2, 4, 3, 2, 3, 1, true},
+          // A window larger than the image (GoogLeNet's on small ones).
+          PoolShape{2, 2, 3, 5, 3, 2, 0, true}, PoolShape{1, 1, 1, 8, 2, 2, 0, true}}) {
         cases.push_back(max_pool_case(s));
         cases.push_back(average_pool_case(s));
     }

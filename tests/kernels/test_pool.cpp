@@ -81,6 +81,7 @@ TEST(Pool, RefusesShapesThatMakeNoSense) {
     EXPECT_TRUE(is_line_with(refusal({1, 4, 4, 1, 2, 0, 0}), "stride 0"));
     EXPECT_TRUE(is_line_with(refusal({1, 4, 4, 1, 3, 2, 2}), "padding 2", "half the window 3"));
     EXPECT_TRUE(is_line_with(refusal({1, 4, 2, 1, 5, 2, 1}), "window 5", "4x2"));
+    EXPECT_TRUE(is_line_with(refusal({1, 2, 1, 1, 3, 2, 0, true}), "window 3", "2x1"));  // torch refuses it too
 }
 
 TEST(GlobalAveragePool, RefusesEmptyImagesAndHalfAFusion) {

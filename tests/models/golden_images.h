@@ -106,7 +106,7 @@ inline void expect_losses(Model& model, const Tensor& images, const Tensor& labe
     ASSERT_EQ(losses.size(), recorded);
     for (std::size_t step = 0; step < steps; ++step) {
         const ForwardContext context{.training = true, .step = step, .fused = fused};
-        Variable loss = cross_entropy(model.forward(Variable(images), context), labels);
+        Variable loss = training_loss(model.forward_training(Variable(images), context), labels);
         EXPECT_NEAR(loss.value().values()[0], losses[step], 1e-3f) << "step " << step;
         loss.backward();
         optimizer.step(1.0);

@@ -254,7 +254,7 @@ TEST(MobileNetV2, DropoutDrawsByStepAndOnlyInTraining) {
 TEST(MobileNetV2, FrozenFeaturesTrainTheClassifierAlone) {
     MobileNetV2 model = network(3, 0.25f);
     for (ParameterRef& parameter : model.parts().parameters) {
-        parameter.variable.set_requires_grad(parameter.name.starts_with(model.classifier_prefix()));
+        parameter.variable.set_requires_grad(model.in_classifier(parameter.name));
     }
     const std::vector<BufferRef> buffers = model.parts().buffers;
     const Values mean = to_values(buffers[0].tensor);
@@ -272,7 +272,7 @@ TEST(ModelTable, MakesModelsByName) {
     for (const ModelEntry& entry : model_table()) {
         names.insert(entry.name);
         EXPECT_FALSE(entry.description.empty());
-        EXPECT_EQ(make_model(entry.name, {.classes = 4})->classes(), 4);
+        EXPECT_EQ(build_model(entry.name, {.classes = 4})->classes(), 4);
     }
     EXPECT_TRUE(names.contains("mobilenet_v2"));
     EXPECT_EQ(names.size(), model_table().size());

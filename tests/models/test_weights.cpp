@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstring>
 #include <filesystem>
 #include <functional>
@@ -273,6 +274,35 @@ TEST(EmbeddedWeights, AreFeaturesOfEveryLayer) {
     EXPECT_EQ(report.matched, 260);
     EXPECT_EQ(report.reinitialized.size(), 2u);
     EXPECT_TRUE(report.unused.empty());
+}
+
+// Transfer to another number of classes: what stays initialised depends on it, and everything else is the file's.
+TEST(WeightsOfEveryModel, StartOneWithOtherClasses) {
+    const TempDir folder;
+    for (const ModelEntry& entry : model_table()) {
+        const auto made = [&](int classes, std::uint64_t seed) {
+            return make_model(entry.name, {.classes = classes, .width = 0.1f, .lstm_hidden = 8, .seed = seed});
+        };
+        const std::unique_ptr<Model> model = made(3, 1), other = made(5, 2);
+        const std::filesystem::path path = folder / (std::string(entry.name) + ".safetensors");
+        save_weights(path, model->parts(), {}, {});
+        const SafetensorsFile file(path);
+        EXPECT_EQ(classes_in_file(file, model->classifier_prefixes().front()), 3) << entry.name;
+        const std::vector<std::string> anew = load_weights(*other, file, true).reinitialized;
+        EXPECT_GE(anew.size(), 2u) << entry.name;
+        const Parts left = model->parts(), right = other->parts();
+        for (std::size_t i = 0; i < left.parameters.size(); ++i) {
+            const ParameterRef &x = left.parameters[i], &y = right.parameters[i];
+            const bool same_shape = x.variable.shape() == y.variable.shape();
+            EXPECT_EQ(same_shape, std::find(anew.begin(), anew.end(), x.name) == anew.end()) << x.name;
+            if (same_shape) {
+                EXPECT_EQ(to_values(x.variable.value()), to_values(y.variable.value())) << entry.name << " " << x.name;
+            }
+        }
+        const NoGrad off;
+        const std::int64_t side = other->least_size();
+        EXPECT_EQ(other->forward(Variable(Tensor::zeros({1, side, side, 3})), {}).shape(), (Shape{1, 5})) << entry.name;
+    }
 }
 
 }  // namespace

@@ -60,7 +60,8 @@ TEST(NamePatterns, GiveLearningRates) {
     const std::vector<ParameterRef> all = parameters();
     const auto rates = [&](std::vector<PatternFactor> scales) {
         std::vector<std::pair<std::string, float>> result;
-        for (const Optimizer::Group& group : learning_rate_groups(all, "classifier.", 1.0f, 4.0f, scales)) {
+        for (const Optimizer::Group& group : learning_rate_groups(
+                 all, [](std::string_view name) { return name.starts_with("classifier."); }, 1.0f, 4.0f, scales)) {
             for (const ParameterRef& parameter : group.parameters) {
                 result.emplace_back(parameter.name, group.lr);
             }
