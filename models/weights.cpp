@@ -120,17 +120,16 @@ LoadReport load_weights(Model& model, const SafetensorsFile& file, bool new_clas
         } else {
             load_exact(file, entry);
         }
+        ++report.matched;
     }
-    ++report.matched;
-}
-for (const TensorView& view : file.tensors()) {
-    const bool ours = known.contains(view.name) || view.name.ends_with("num_batches_tracked") ||
-                      view.name.starts_with("optimizer.") || view.name.starts_with("ema.");
-    if (!ours) {
-        report.unused.push_back(view.name);
+    for (const TensorView& view : file.tensors()) {
+        const bool ours = known.contains(view.name) || view.name.ends_with("num_batches_tracked") ||
+                          view.name.starts_with("optimizer.") || view.name.starts_with("ema.");
+        if (!ours) {
+            report.unused.push_back(view.name);
+        }
     }
-}
-return report;
+    return report;
 }
 
 int classes_in_file(const SafetensorsFile& file, std::string_view classifier_prefix) {
