@@ -9,6 +9,7 @@
 #include "engine/files.h"
 #include "kernels/error.h"
 #include "tools/console.h"
+#include "tools/cross_validation.h"
 #include "tools/evaluation.h"
 #include "tools/progress.h"
 #include "tools/run_data.h"
@@ -85,6 +86,12 @@ std::string tta_text(const Tta& tta) {
 
 void combine_members(const CombineOptions& options) {
     Ensemble ensemble{.folder = options.out, .rule = options.rules.front(), .tta = options.panel.tta};
+    std::error_code ignored;
+    require(
+        !std::filesystem::exists(options.out / "config.json", ignored) && !is_cross_validation(options.out),
+        "--out {}: holds a run or a cross-validation, whose predictions would be overwritten; choose another folder",
+        options.out.string());
+    std::filesystem::create_directories(options.out);  // before the work, so that a wrong place costs no time
     std::size_t width = 6;
     for (const std::filesystem::path& folder : options.members) {
         ensemble.members.push_back(open_member(folder));
@@ -157,7 +164,6 @@ void combine_members(const CombineOptions& options) {
     }
     Evaluation evaluation = judge(part, std::move(kept), leaky, {.resamples = options.resamples});
     evaluation.tta = name_of(options.panel.tta);
-    std::filesystem::create_directories(options.out);
     write_predictions_csv(options.out / fmt::format("predictions_{}.csv", part), evaluation.predictions);
     write_file_atomically(options.out / fmt::format("evaluation_{}.json", part), metrics_to_json(evaluation));
     write_file_atomically(options.out / fmt::format("comparison_{}.json", part), text_of(json));

@@ -107,7 +107,6 @@ void save_ensemble(const Ensemble& ensemble) {
     } catch (const Json::type_error&) {
         fail("{}: a path or class name is not UTF-8, which JSON cannot hold; rename it", file.string());
     }
-    fs::create_directories(ensemble.folder);
     write_file_atomically(file, text);
 }
 

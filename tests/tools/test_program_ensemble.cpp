@@ -142,6 +142,7 @@ TEST(ProgramEnsemble, RefusesMembersThatDoNotShareData) {
     ASSERT_TRUE(succeeded(another.prepare()));
     EXPECT_TRUE(failed_with(1, with(p.second, {"--data", another.data.string()}), "was not trained on", "checksum"));
     EXPECT_FALSE(fs::exists(p.out / "ensemble.json"));
+    EXPECT_TRUE(failed_with(1, p.ensemble({"--out", p.second.string()}), "holds a run", "another folder"));
 
     ASSERT_TRUE(succeeded(p.ensemble()));
     nlohmann::json json = json_of(p.out / "ensemble.json");
