@@ -26,6 +26,7 @@ void add_predict_command(CLI::App& app, Command& chosen);
 void add_prepare_command(CLI::App& app, Command& chosen);
 void add_profile_command(CLI::App& app, Command& chosen);
 void add_report_command(CLI::App& app, Command& chosen);
+void add_score_command(CLI::App& app, Command& chosen);
 void add_summary_command(CLI::App& app, Command& chosen);
 void add_train_command(CLI::App& app, Command& chosen);
 
