@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "engine/augment.h"
+#include "engine/csv.h"
 #include "engine/files.h"
 #include "engine/image.h"
 #include "engine/metadata.h"
@@ -18,7 +19,9 @@
 #include "tools/command_options.h"
 #include "tools/console.h"
 #include "tools/device_choice.h"
+#include "tools/features.h"
 #include "tools/inference.h"
+#include "tools/linear_svm.h"
 #include "tools/progress.h"
 #include "tools/run_directory.h"
 
@@ -28,7 +31,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-    std::string run, model, weights, out, mean, std;
+    std::string run, model, weights, out, mean, std, features, svm;
     std::vector<std::string> images;
     int size = 0, crop = 0;
     int batch_size = 32, threads = 0;
@@ -136,15 +139,20 @@ void read_input(const fs::path& path, const Options& options, const InputSetting
     to_float(square.rgb.data(), square.height, square.width, input.mean.data(), input.std.data(), out);
 }
 
-std::string csv_field(const std::string& text) {
-    if (text.find_first_of(",\"\r\n") == std::string::npos) {
-        return text;
+/// The features of the images that could be read.
+Features features_of(const std::vector<ImageFile>& files, const std::vector<std::string>& reasons,
+                     const std::vector<float>& values) {
+    Features features;
+    const std::size_t d = values.size() / files.size();
+    features.dimension = static_cast<std::int64_t>(d);
+    for (std::size_t i = 0; i < files.size(); ++i) {
+        if (reasons[i].empty()) {
+            features.image_ids.push_back(files[i].id);
+            const auto row = values.begin() + static_cast<std::ptrdiff_t>(i * d);
+            features.values.insert(features.values.end(), row, row + static_cast<std::ptrdiff_t>(d));
+        }
     }
-    std::string quoted = "\"";
-    for (const char c : text) {
-        quoted += c == '"' ? std::string("\"\"") : std::string(1, c);
-    }
-    return quoted + "\"";
+    return features;
 }
 
 std::string csv_text(const std::vector<ImageFile>& files, const std::vector<std::string>& reasons,
@@ -184,7 +192,14 @@ void check(const Options& options) {
 void run(const Options& options) {
     check(options);
     use_threads(options.threads);
-    const Predictor predictor = make_predictor(options);
+    if (!options.features.empty()) {
+        check_features_path(options.features);
+    }
+    std::optional<LinearSvm> svm;
+    if (!options.svm.empty()) {
+        svm = read_svm(options.svm);
+    }
+    Predictor predictor = make_predictor(options);
     predictor.model->parts().move_to(choose_device(options.device));
     const std::vector<ImageFile> files = find_images(options.images);
     AtomicFile out(options.out);  // before the work, so that a place that cannot be written costs no time
@@ -205,19 +220,30 @@ void run(const Options& options) {
         }
     };
     Progress progress("predict", count, "images");
-    std::vector<float> values = predict_logits(*predictor.model, count, predictor.input.size, options.batch_size, read,
-                                               &progress, thread_count());
+    std::vector<float> features;
+    std::vector<float> values =
+        predict_logits(*predictor.model, count, predictor.input.size, options.batch_size, read, &progress,
+                       thread_count(), svm || !options.features.empty() ? &features : nullptr);
     const double seconds = progress.elapsed();
     progress.finish();
 
     const auto left_out = count - std::count(reasons.begin(), reasons.end(), "");
     require(left_out < count, "none of the {} images can be read (the first: {})", count, reasons.front());
-    if (!options.logits) {
+    if (svm) {
+        const std::vector<double> decisions = svm->decisions(features);
+        values = options.logits ? std::vector<float>(decisions.begin(), decisions.end()) : svm->probabilities(features);
+        predictor.class_names = svm->class_names;
+    } else if (!options.logits) {
         const Tensor probabilities =
             softmax(Tensor::from(values, {count, static_cast<std::int64_t>(predictor.class_names.size())}));
         values.assign(probabilities.values().begin(), probabilities.values().end());
     }
     out.write(csv_text(files, reasons, predictor.class_names, values));
+    if (!options.features.empty()) {
+        const Features table = features_of(files, reasons, features);
+        write_features(options.features, table);
+        say("{}: {} features of {} images", options.features, table.dimension, table.size());
+    }
     out.commit();
     if (left_out > 0) {
         warn("{} images are left out (--skip-bad), as listed", left_out);
@@ -247,6 +273,12 @@ void add_predict_command(CLI::App& app, Command& chosen) {
         ->required();
     command->add_option("--out", options->out, "CSV to write: image, one column per class")->required();
     command->add_flag("--logits", options->logits, "Raw outputs instead of probabilities");
+    command->add_option("--features", options->features,
+                        "Also write what the classifier's last linear layer reads, the penultimate activations: "
+                        "FILE.csv or FILE.safetensors");
+    command->add_option("--svm", options->svm,
+                        "Classify by the support vector machines of `cutis svm` in place of the model's last layer; "
+                        "--logits gives their decision values");
     command->add_option(
         "--size", options->size,
         "Side of the network's input, to which images are scaled; 0: what the run or the weights state");
@@ -262,6 +294,9 @@ void add_predict_command(CLI::App& app, Command& chosen) {
     add_device_option(*command, options->device);
     command->footer(examples({"cutis predict --run runs/first --images photos --out predictions.csv",
                               "cutis predict --run runs/first --images a.jpg b.png --out logits.csv --logits",
+                              "cutis predict --run runs/first --images photos --out p.csv --features f.safetensors",
+                              "cutis predict --run runs/first --svm runs/first/svm.safetensors --images photos --out "
+                              "p.csv",
                               "cutis predict --model mobilenet_v2 --weights imagenet.safetensors --images crops --crop "
                               "224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --logits --out logits.csv"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });

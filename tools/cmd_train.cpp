@@ -282,7 +282,8 @@ void require_trainable(const TrainConfig& config) {
 void remove_run(const std::filesystem::path& folder) {
     namespace fs = std::filesystem;
     for (const char* name :
-         {"checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "report.html", "config.json"}) {
+         {"checkpoint.safetensors", "best.safetensors", "svm.safetensors", "metrics.jsonl", "report.html",
+          "config.json"}) {
         fs::remove(folder / name);
     }
     const auto remove_named = [](const fs::path& place, std::string_view start, std::string_view end) {

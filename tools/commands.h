@@ -28,6 +28,7 @@ void add_profile_command(CLI::App& app, Command& chosen);
 void add_report_command(CLI::App& app, Command& chosen);
 void add_score_command(CLI::App& app, Command& chosen);
 void add_summary_command(CLI::App& app, Command& chosen);
+void add_svm_command(CLI::App& app, Command& chosen);
 void add_train_command(CLI::App& app, Command& chosen);
 
 }  // namespace cutis

@@ -4,6 +4,7 @@
 #include <charconv>
 #include <cmath>
 #include <string>
+#include <utility>
 
 #include "engine/augment.h"
 #include "engine/ops.h"
@@ -59,7 +60,7 @@ InputSettings input_settings(const SafetensorsFile& weights) {
 }
 
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress, int readers) {
+                                  Progress* progress, int readers, std::vector<float>* features) {
     require(size >= model.least_size() && size <= kLargestInput, "input side {}: the model takes {} to {} pixels", size,
             model.least_size(), kLargestInput);
     require(batch_size >= 1, "batch size {}: at least 1 is wanted", batch_size);
@@ -84,7 +85,9 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
             const std::vector<float> input = inputs.next();
             std::copy(input.begin(), input.end(), images.data() + (i - begin) * pixels);
         }
-        const Variable output = model.forward(Variable(images.rows(0, end - begin).to(device)), ForwardContext{});
+        Variable linear_input;
+        const ForwardContext context{.linear_input = features != nullptr ? &linear_input : nullptr};
+        const Variable output = model.forward(Variable(images.rows(0, end - begin).to(device)), context);
         const Tensor values = output.value().to(Device{});
         for (const float value : values.values()) {
             require(std::isfinite(value),
@@ -93,11 +96,27 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
                     logits.size() / classes);
             logits.push_back(value);
         }
+        if (features != nullptr) {
+            require(static_cast<bool>(linear_input),
+                    "features: the model has no linear layer whose input they could be");
+            const Tensor read_by_classifier = std::as_const(linear_input).value().to(Device{});
+            features->insert(features->end(), read_by_classifier.values().begin(), read_by_classifier.values().end());
+        }
         if (progress != nullptr) {
             progress->update(end);
         }
     }
     return logits;
+}
+
+ReadInput dataset_reader(const PackedDataset& data, std::span<const int> indices, const InputSettings& input) {
+    return [&data, indices, input](std::int64_t i, float* out) {
+        const auto row = static_cast<std::size_t>(indices[static_cast<std::size_t>(i)]);
+        const int side = data.image_size();
+        PhiloxStream unused(0, RandomPurpose::augment, 0);
+        augment_to_float(data.image(row).data(), side, side, AugmentOptions{}, unused, input.mean.data(),
+                         input.std.data(), input.size, out);
+    };
 }
 
 Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<const int> indices,
@@ -115,14 +134,8 @@ Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<c
         predictions.labels.push_back(sample.label);
     }
     const auto count = static_cast<std::int64_t>(indices.size());
-    const int side = data.image_size();
-    const auto read = [&](std::int64_t i, float* out) {
-        const auto row = static_cast<std::size_t>(indices[static_cast<std::size_t>(i)]);
-        PhiloxStream unused(0, RandomPurpose::augment, 0);
-        augment_to_float(data.image(row).data(), side, side, AugmentOptions{}, unused, input.mean.data(),
-                         input.std.data(), input.size, out);
-    };
-    const std::vector<float> logits = predict_logits(model, count, input.size, batch_size, read, progress);
+    const std::vector<float> logits =
+        predict_logits(model, count, input.size, batch_size, dataset_reader(data, indices, input), progress);
     if (count > 0) {
         const auto probabilities = softmax(Tensor::from(logits, {count, classes}));
         predictions.probabilities.assign(probabilities.values().begin(), probabilities.values().end());

@@ -38,14 +38,20 @@ std::array<float, 3> parse_three(std::string_view text, std::string_view what);
 using ReadInput = std::function<void(std::int64_t index, float* out)>;
 
 /// Logits, count x model.classes(), row-major. Inputs are read ahead on threads of their own while the model computes
-/// (evaluation mode, nothing recorded). The result depends neither on threads nor, beyond rounding, on `batch_size`.
-/// Throws the Error of `read`, Error where an output is not finite, and Stopped after SIGINT or SIGTERM.
+/// (evaluation mode, nothing recorded). `features`, where given, gets what the model's last linear layer reads, count x
+/// d, row-major: the penultimate activations. The result depends neither on threads nor, beyond rounding, on
+/// `batch_size`. Throws the Error of `read`, Error where an output is not finite, and Stopped after SIGINT or SIGTERM.
 /// @param readers  reading threads
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress = nullptr, int readers = 1);
+                                  Progress* progress = nullptr, int readers = 1,
+                                  std::vector<float>* features = nullptr);
 
 /// Names of a model's outputs: `known` as far as it goes, then class_<number>.
 std::vector<std::string> class_names_for(int classes, std::vector<std::string> known);
+
+/// Reads the images `indices` of `data` for `predict_logits`; those of another size than the input are resized. Keeps
+/// references to both.
+ReadInput dataset_reader(const PackedDataset& data, std::span<const int> indices, const InputSettings& input);
 
 /// Softmax of the model's logits for the images `indices` of `data`, with their labels and lesions. Images of another
 /// size than the input are resized. Throws Error, naming the row, for a damaged data set or a label that the model does

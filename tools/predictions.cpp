@@ -24,21 +24,6 @@ constexpr float kLargestProbability = 1.001f;
 
 constexpr std::array<std::string_view, 3> kFixedColumns = {"image", "lesion", "label"};
 
-std::string csv_field(std::string_view field) {
-    if (field.find_first_of(",\"\r\n") == std::string_view::npos &&
-        (field.empty() || (field.front() != ' ' && field.back() != ' '))) {
-        return std::string(field);
-    }
-    std::string result = "\"";
-    for (const char c : field) {
-        result += c;
-        if (c == '"') {
-            result += '"';
-        }
-    }
-    return result + "\"";
-}
-
 float parse_probability(const CsvTable& table, std::size_t row, std::size_t column) {
     const std::string_view field = table.field(row, column);
     float value = 0;

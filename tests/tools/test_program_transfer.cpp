@@ -1,0 +1,138 @@
+#include <algorithm>
+#include <cmath>
+#include <nlohmann/json.hpp>
+
+#include "engine/csv.h"
+#include "engine/safetensors.h"
+#include "tests/tools/program_case.h"
+
+// The program's transfer learning on the embedded sample: features, support vector machines, open set.
+
+namespace cutis::testing {
+namespace {
+
+namespace fs = std::filesystem;
+
+const fs::path kSample = fs::path(CUTIS_SOURCE_DIR) / "tools/sample/ham10000";
+
+nlohmann::json json_of(const fs::path& path) {
+    return nlohmann::json::parse(read_text_file(path));
+}
+
+/// The embedded sample at 32 pixels, and short runs on it; made once for all tests.
+class ProgramTransfer : public ::testing::Test {
+  protected:
+    static void SetUpTestSuite() {
+        shared_ = new TempDir;
+        ASSERT_TRUE(succeeded(
+            cutis_program({"prepare", "--images", (kSample / "images").string(), "--metadata",
+                           (kSample / "HAM10000_metadata.csv").string(), "--size", "32", "--out", data().string()})));
+        ASSERT_TRUE(succeeded(train("plain")));
+    }
+    static void TearDownTestSuite() { delete shared_; }
+
+    static fs::path data() { return *shared_ / "Probe.cutis"; }
+    static fs::path run(const std::string& name) { return *shared_ / "Läufe" / name; }
+    static ProgramResult train(const std::string& name, std::vector<std::string> further = {}) {
+        std::vector<std::string> arguments{
+            "train", "--data", data().string(), "--out", run(name).string(), "--width", "0.1", "--epochs", "2",
+            "--lr",  "0.005",  "--batch-size",  "32",    "--augment",        "none"};
+        arguments.insert(arguments.end(), further.begin(), further.end());
+        return cutis_program(arguments);
+    }
+    static ProgramResult svm(const std::string& name, std::vector<std::string> further = {}) {
+        std::vector<std::string> arguments{"svm", "--run", run(name).string(), "--data", data().string(), "--bootstrap",
+                                           "50",  "--c",   "0.0001,0.01"};
+        arguments.insert(arguments.end(), further.begin(), further.end());
+        return cutis_program(arguments);
+    }
+    fs::path out(const std::string& name) const { return folder_ / name; }
+    static std::string images() { return (kSample / "images").string(); }
+
+    TempDir folder_;
+
+  private:
+    static inline TempDir* shared_ = nullptr;
+};
+
+TEST_F(ProgramTransfer, FeaturesAreTheSameAsCsvAndAsTensor) {
+    const auto predict = [&](const std::string& features) {
+        return cutis_program({"predict", "--run", run("plain").string(), "--images", images(), "--out",
+                              out("p.csv").string(), "--features", out(features).string()});
+    };
+    ASSERT_TRUE(succeeded(predict("f.csv")));
+    const ProgramResult again = predict("f.safetensors");
+    ASSERT_TRUE(succeeded(again));
+    EXPECT_TRUE(holds(again.out, "1280 features of 350 images"));
+    const CsvTable table = read_csv(out("f.csv"));
+    ASSERT_EQ(table.rows(), 350u);
+    ASSERT_EQ(table.columns(), 1281u);
+    EXPECT_EQ(table.header()[0], "image");
+    EXPECT_EQ(table.header()[1280], "f1279");
+    const SafetensorsFile file(out("f.safetensors"));
+    EXPECT_EQ(file.at("features").shape, (std::vector<std::int64_t>{350, 1280}));
+    const std::vector<float> values = file.read_f32(file.at("features"));
+    const auto names = nlohmann::json::parse(file.metadata().at("images"));
+    for (const std::size_t row : {0u, 1u, 349u}) {
+        EXPECT_EQ(names[row].get<std::string>(), table.field(row, 0));
+        for (std::size_t d = 0; d < 1280; ++d) {
+            ASSERT_EQ(std::stof(std::string(table.field(row, d + 1))), values[row * 1280 + d]);
+        }
+    }
+    EXPECT_GT(*std::max_element(values.begin(), values.end()), 0);
+    EXPECT_TRUE(failed_with(1, predict("f.npy"), "f.npy", ".safetensors"));
+}
+
+TEST_F(ProgramTransfer, SvmTrainsIsJudgedAndPredicts) {
+    const ProgramResult trained = svm("plain");
+    ASSERT_TRUE(succeeded(trained));
+    EXPECT_TRUE(holds(trained.out, "chosen: C "));
+    const nlohmann::json test = json_of(run("plain") / "evaluation_test_svm.json");
+    EXPECT_EQ(test.at("images"), 70);
+    EXPECT_EQ(test.at("bootstrap").at("unit"), "lesion");
+    EXPECT_LT(test.at("nll").get<double>(), std::log(7.0) + 0.2);
+
+    // The saved file predicts what was judged.
+    const fs::path saved = run("plain") / "svm.safetensors";
+    const auto predict = [&](std::vector<std::string> further) {
+        std::vector<std::string> arguments{"predict", "--run",        run("plain").string(),
+                                           "--svm",   saved.string(), "--images",
+                                           images(),  "--out",        out("p.csv").string()};
+        arguments.insert(arguments.end(), further.begin(), further.end());
+        return cutis_program(arguments);
+    };
+    ASSERT_TRUE(succeeded(predict({})));
+    const CsvTable judged = read_csv(run("plain") / "predictions_test_svm.csv"), predicted = read_csv(out("p.csv"));
+    ASSERT_EQ(predicted.columns(), 8u);
+    std::size_t compared = 0;
+    for (std::size_t i = 0; i < judged.rows(); ++i) {
+        for (std::size_t j = 0; j < predicted.rows(); ++j) {
+            if (judged.field(i, 0) == predicted.field(j, 0)) {
+                for (std::size_t k = 0; k < 7; ++k) {
+                    EXPECT_NEAR(std::stod(std::string(judged.field(i, 3 + k))),
+                                std::stod(std::string(predicted.field(j, 1 + k))), 1e-3);
+                }
+                ++compared;
+            }
+        }
+    }
+    EXPECT_EQ(compared, 70u);
+    ASSERT_TRUE(succeeded(predict({"--logits"})));
+    EXPECT_TRUE(holds(read_text_file(out("p.csv")), ",-"));  // decision values have signs
+
+    EXPECT_TRUE(failed_with(1, predict({"--svm", (run("plain") / "best.safetensors").string()}), "class_names"));
+}
+
+TEST_F(ProgramTransfer, SvmRefusesInOneLine) {
+    EXPECT_TRUE(failed_with(2, svm("plain", {"--c", "0.1,x"}), "--c"));
+    EXPECT_TRUE(failed_with(2, svm("plain", {"--c", "0"}), "--c"));
+    EXPECT_TRUE(failed_with(1, svm("none"), "none"));
+    ASSERT_TRUE(succeeded(train("everything", {"--split", "all", "--steps", "1"})));
+    EXPECT_TRUE(failed_with(1, svm("everything"), "no val images"));
+    const Pictures others;
+    ASSERT_TRUE(succeeded(others.prepare()));
+    EXPECT_TRUE(failed_with(1, svm("plain", {"--data", others.data.string()}), "not the data set"));
+}
+
+}  // namespace
+}  // namespace cutis::testing
