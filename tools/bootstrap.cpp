@@ -17,6 +17,12 @@ double percentile(const std::vector<double>& sorted, double share) {
     return sorted[below] + (sorted[above] - sorted[below]) * (position - static_cast<double>(below));
 }
 
+void require_possible(const BootstrapOptions& options) {
+    require(options.resamples >= 1 && options.resamples <= 100'000, "bootstrap: {} resamples, 1 to 100000 are possible",
+            options.resamples);
+    require(options.level > 0 && options.level < 1, "bootstrap: level {}, it must lie between 0 and 1", options.level);
+}
+
 }  // namespace
 
 Interval percentile_interval(std::vector<double> values, double level) {
@@ -28,17 +34,12 @@ Interval percentile_interval(std::vector<double> values, double level) {
     return {percentile(values, (1 - level) / 2), percentile(values, (1 + level) / 2)};
 }
 
-MetricIntervals bootstrap_intervals(const Predictions& predictions, const BootstrapOptions& options) {
-    require(options.resamples >= 1 && options.resamples <= 100'000, "bootstrap: {} resamples, 1 to 100000 are possible",
-            options.resamples);
-    require(options.level > 0 && options.level < 1, "bootstrap: level {}, it must lie between 0 and 1", options.level);
-    const Scorer scorer(predictions);
-    const std::vector<std::uint32_t> lesion_of = lesion_numbers(predictions);
+void resample_lesions(std::span<const std::uint32_t> lesion_of, const BootstrapOptions& options,
+                      const std::function<void(int b, std::span<const std::uint32_t> weights)>& body) {
+    require_possible(options);
     const std::size_t lesions = 1 + *std::max_element(lesion_of.begin(), lesion_of.end());
-
-    std::vector<Metrics> resampled(static_cast<std::size_t>(options.resamples));
     parallel_for(options.resamples, 1, [&](std::int64_t begin, std::int64_t end, int) {
-        std::vector<std::uint32_t> drawn(lesions), weights(predictions.size());
+        std::vector<std::uint32_t> drawn(lesions), weights(lesion_of.size());
         for (std::int64_t b = begin; b < end; ++b) {
             PhiloxStream random(options.seed, RandomPurpose::bootstrap, static_cast<std::uint32_t>(b));
             std::fill(drawn.begin(), drawn.end(), 0u);
@@ -48,8 +49,18 @@ MetricIntervals bootstrap_intervals(const Predictions& predictions, const Bootst
             for (std::size_t i = 0; i < weights.size(); ++i) {
                 weights[i] = drawn[lesion_of[i]];
             }
-            resampled[static_cast<std::size_t>(b)] = scorer.score(weights);
+            body(static_cast<int>(b), weights);
         }
+    });
+}
+
+MetricIntervals bootstrap_intervals(const Predictions& predictions, const BootstrapOptions& options) {
+    require_possible(options);
+    const Scorer scorer(predictions);
+    const std::vector<std::uint32_t> lesion_of = lesion_numbers(predictions);
+    std::vector<Metrics> resampled(static_cast<std::size_t>(options.resamples));
+    resample_lesions(lesion_of, options, [&](int b, std::span<const std::uint32_t> weights) {
+        resampled[static_cast<std::size_t>(b)] = scorer.score(weights);
     });
 
     const auto interval = [&](auto&& figure) {
@@ -59,7 +70,7 @@ MetricIntervals bootstrap_intervals(const Predictions& predictions, const Bootst
     };
     MetricIntervals result;
     result.options = options;
-    result.lesions = lesions;
+    result.lesions = 1 + *std::max_element(lesion_of.begin(), lesion_of.end());
     result.accuracy = interval([](const Metrics& m) { return m.accuracy; });
     result.balanced_accuracy = interval([](const Metrics& m) { return m.balanced_accuracy; });
     result.macro_f1 = interval([](const Metrics& m) { return m.macro_f1; });

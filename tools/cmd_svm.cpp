@@ -87,7 +87,7 @@ void run(const Options& options) {
     const std::vector<double> c_values = prices(options.c);
     use_threads(options.threads);
     const Run trained = open_run(options.run);
-    const PackedDataset data(options.data);
+    const PackedDataset data = open_data(trained.config, options.data);
     require(data.checksum() == trained.facts.data_checksum,
             "{}: is not the data set of run {} (checksum {}, the run's is {}); give the run's own, whose training part "
             "the machines learn from",

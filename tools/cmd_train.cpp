@@ -118,6 +118,9 @@ void declare_data(Declarer& add) {
     add.value("--split-file", &TrainConfig::split_file,
               "CSV with image_id and fold: fold --fold is the test, a tenth of the rest picks the checkpoint");
     add.value("--fold", &TrainConfig::fold, "Fold of --split-file to hold out");
+    add.value("--hold-out-class", &TrainConfig::hold_out_class,
+              "Leave the images of this class out, and give the model one output fewer; `cutis open-set` then asks "
+              "whether it is told apart");
     add.value("--order", &TrainConfig::order, "sequential, shuffled, or balanced (each class equally often)");
     add.value("--size", &TrainConfig::size, "Side of the network's input; 0: the data set's");
     add.text("--mean", "r,g,b; default: what the weights state, else ImageNet's",
@@ -270,8 +273,7 @@ void require_no_run(const TrainConfig& config) {
 
 /// Fails where the training would fail before its first step, so that an earlier run is not removed for nothing.
 void require_trainable(const TrainConfig& config) {
-    const PackedDataset data(config.data);
-    split_of(config, data);
+    split_of(config, open_data(config, config.data));
     make_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
     if (!config.init.empty()) {
         const SafetensorsFile weights(config.init);
@@ -281,9 +283,8 @@ void require_trainable(const TrainConfig& config) {
 /// Removes what an earlier run left, and nothing else.
 void remove_run(const std::filesystem::path& folder) {
     namespace fs = std::filesystem;
-    for (const char* name :
-         {"checkpoint.safetensors", "best.safetensors", "svm.safetensors", "metrics.jsonl", "report.html",
-          "config.json"}) {
+    for (const char* name : {"checkpoint.safetensors", "best.safetensors", "svm.safetensors", "open_set.csv",
+                             "metrics.jsonl", "report.html", "config.json"}) {
         fs::remove(folder / name);
     }
     const auto remove_named = [](const fs::path& place, std::string_view start, std::string_view end) {

@@ -22,6 +22,7 @@ using Command = std::function<void()>;
 /// Each adds a subcommand to `app`; when the command line names it, `chosen` becomes what runs it.
 void add_evaluate_command(CLI::App& app, Command& chosen);
 void add_info_command(CLI::App& app, Command& chosen);
+void add_open_set_command(CLI::App& app, Command& chosen);
 void add_predict_command(CLI::App& app, Command& chosen);
 void add_prepare_command(CLI::App& app, Command& chosen);
 void add_profile_command(CLI::App& app, Command& chosen);

@@ -87,6 +87,7 @@ int run(int argc, char** argv) {
     add_report_command(app, chosen);
     add_score_command(app, chosen);
     add_svm_command(app, chosen);
+    add_open_set_command(app, chosen);
     add_summary_command(app, chosen);
     add_profile_command(app, chosen);
     add_info_command(app, chosen);

@@ -1,12 +1,43 @@
 #include "tools/run_data.h"
 
+#include <fmt/ranges.h>
+
+#include <algorithm>
 #include <cmath>
 
+#include "engine/text.h"
 #include "kernels/error.h"
 
 namespace cutis {
 
-Split split_of(const TrainConfig& config, const PackedDataset& data) {
+PackedDataset open_data(const TrainConfig& config, const std::filesystem::path& path) {
+    PackedDataset data(path);
+    if (config.hold_out_class.empty()) {
+        return data;
+    }
+    const std::vector<std::string>& names = data.class_names();
+    const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
+        return lower_case(name) == lower_case(config.hold_out_class);
+    });
+    require(found != names.end(), "{}: has no class '{}' to hold out (its classes: {}); name one of them",
+            path.string(), printable(config.hold_out_class), fmt::join(names, ", "));
+    require(names.size() >= 3, "{}: has {} classes, and without '{}' two are not left to tell apart; hold none out",
+            path.string(), names.size(), printable(config.hold_out_class));
+    data.move_class_last(static_cast<int>(found - names.begin()));
+    return data;
+}
+
+std::vector<std::string> trained_classes(const TrainConfig& config, const PackedDataset& data) {
+    std::vector<std::string> names = data.class_names();
+    if (!config.hold_out_class.empty()) {
+        names.pop_back();
+    }
+    return names;
+}
+
+namespace {
+
+Split whole_split(const TrainConfig& config, const PackedDataset& data) {
     const int classes = static_cast<int>(data.class_names().size());
     const bool leaky = config.split == "leaky";
     if (config.split == "all") {
@@ -20,6 +51,16 @@ Split split_of(const TrainConfig& config, const PackedDataset& data) {
     }
     return leaky ? make_leaky_split(data.samples(), classes, config.seed)
                  : make_honest_split(data.samples(), classes, config.seed);
+}
+
+}  // namespace
+
+Split split_of(const TrainConfig& config, const PackedDataset& data) {
+    Split split = whole_split(config, data);
+    if (!config.hold_out_class.empty()) {
+        hold_out_class(split, data.samples(), static_cast<int>(data.class_names().size()) - 1);
+    }
+    return split;
 }
 
 std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices) {

@@ -19,6 +19,7 @@ struct TrainConfig {
     std::string split = "honest";  ///< honest, leaky or all
     std::string split_file;        ///< CSV with a fold column; empty: made by seed
     int fold = 0;
+    std::string hold_out_class;      ///< a class that is neither trained, validated nor tested; empty: none
     std::string order = "shuffled";  ///< sequential, shuffled or balanced
     std::string augment = "light";   ///< none, light, full: where the single settings below start from
     AugmentOptions augmentation;     ///< after the preset and the single flags
