@@ -181,4 +181,19 @@ CsvTable read_csv(const std::filesystem::path& path) {
     return {read_text_file(path, kLargestFile), path.string()};
 }
 
+std::string csv_field(std::string_view text) {
+    if (text.find_first_of(",\"\r\n") == std::string_view::npos &&
+        (text.empty() || (text.front() != ' ' && text.back() != ' '))) {
+        return std::string(text);
+    }
+    std::string result = "\"";
+    for (const char c : text) {
+        result += c;
+        if (c == '"') {
+            result += '"';
+        }
+    }
+    return result + "\"";
+}
+
 }  // namespace cutis

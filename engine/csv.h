@@ -52,4 +52,7 @@ std::string csv_field(std::string_view field);
 /// Reads a CSV file of at most 256 MiB.
 CsvTable read_csv(const std::filesystem::path& path);
 
+/// `text` as a field to be written: quoted where it must be (RFC 4180), and where spaces at its ends could be lost.
+std::string csv_field(std::string_view text);
+
 }  // namespace cutis

@@ -6,6 +6,7 @@
 #include <unordered_set>
 
 #include "engine/csv.h"
+#include "engine/isic_metadata.h"
 #include "engine/text.h"
 #include "kernels/error.h"
 
@@ -135,21 +136,48 @@ class OneHotColumns {
     std::vector<std::size_t> columns_;  // of each class
 };
 
-/// The class names of a one-hot file: HAM10000's where the columns are those, in whatever order, else as they stand.
-std::vector<std::string> one_hot_class_names(const CsvTable& table) {
-    std::vector<std::string> names;
-    for (const std::string_view column : table.header()) {
-        if (column != "image" && column != "lesion_id") {
-            names.emplace_back(column);
+constexpr std::string_view kUnknown = "UNK";  // ISIC 2019's column for images of none of its classes
+
+/// Whether both hold the same names, in whatever order and case.
+bool same_names(const std::vector<std::string>& a, const std::vector<std::string>& b) {
+    const auto has = [&](const std::string& name) {
+        return std::any_of(b.begin(), b.end(),
+                           [&](const std::string& other) { return lower_case(name) == lower_case(other); });
+    };
+    return a.size() == b.size() && std::all_of(a.begin(), a.end(), has);
+}
+
+/// Whether the column holds zeros alone.
+bool is_empty_class(const CsvTable& table, std::size_t column) {
+    for (std::size_t row = 0; row < table.rows(); ++row) {
+        const std::string_view value = table.field(row, column);
+        if (value.empty() || value[0] != '0' || value.find_first_not_of("0.") != std::string_view::npos) {
+            return false;
         }
     }
-    const std::vector<std::string>& ham = ham10000_class_names();
-    const bool same = names.size() == ham.size() && std::all_of(ham.begin(), ham.end(), [&](const std::string& name) {
-                          return std::any_of(names.begin(), names.end(), [&](const std::string& column) {
-                              return lower_case(column) == lower_case(name);
-                          });
-                      });
-    return same ? ham : names;
+    return true;
+}
+
+/// The class names of a one-hot file: HAM10000's or ISIC 2019's where the columns are those, in whatever order, else as
+/// they stand. Of ISIC 2019's UNK, which no training image is, nothing is left where it is empty.
+std::vector<std::string> one_hot_class_names(const CsvTable& table) {
+    std::vector<std::string> names;
+    for (std::size_t column = 0; column < table.columns(); ++column) {
+        const std::string_view name = table.header()[column];
+        const bool other =
+            name == "image" || name == "lesion_id" || name == "score_weight" || name == "validation_weight";
+        if (!other && !(name == kUnknown && is_empty_class(table, column))) {
+            names.emplace_back(name);
+        }
+    }
+    std::vector<std::string> isic2019 = isic2019_class_names();
+    for (const std::vector<std::string>* known : {&ham10000_class_names(), &isic2019_class_names()}) {
+        if (same_names(names, *known)) {
+            return *known;
+        }
+    }
+    isic2019.emplace_back(kUnknown);
+    return same_names(names, isic2019) ? isic2019 : names;
 }
 
 template <class LabelColumns>

@@ -45,7 +45,9 @@ std::size_t image_column(const CsvTable& table);
 /// - ISIC one-hot: a column image, and one column per class with 1.0 in exactly one of them. There are no lesion ids
 /// (unless a
 ///   column lesion_id is added), so each image is its own lesion, which `notices` says. Columns that are the seven of
-///   HAM10000 get their order; others keep the file's, and with `class_names` only those are read.
+///   HAM10000 or the eight of ISIC 2019 (engine/isic_metadata.h, with what joins lesion ids) get their order, and an
+///   empty column UNK is left out; score_weight and validation_weight are no classes; others keep the file's, and with
+///   `class_names` only those are read.
 /// Throws Error naming file, line, value and remedy for: a missing column, an unknown diagnosis, an id twice or empty,
 /// a row with no or several classes, no rows, class names that are empty or given twice.
 /// @param class_names  the classes in their order; empty: HAM10000's, or the columns of a one-hot file

@@ -291,6 +291,16 @@ std::span<const std::uint8_t> PackedDataset::image(std::size_t i) const {
     return kept;
 }
 
+void PackedDataset::move_class_last(int label) {
+    std::vector<std::string>& names = index_.class_names;
+    const int last = static_cast<int>(names.size()) - 1;
+    require(label >= 0 && label <= last, "{}: class {} of {}", path().string(), label, names.size());
+    std::rotate(names.begin() + label, names.begin() + label + 1, names.end());
+    for (Sample& sample : index_.samples) {
+        sample.label = sample.label == label ? last : sample.label - (sample.label > label ? 1 : 0);
+    }
+}
+
 std::string PackedDataset::checksum() const {
     return fmt::format("{:08x}", index_.checksum);
 }

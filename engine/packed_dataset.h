@@ -66,6 +66,10 @@ class PackedDataset {
     /// Throws as parse_packed_index does.
     explicit PackedDataset(const std::filesystem::path& path);
 
+    /// Numbers the classes anew: `label` comes last, the others keep their order. Nothing in the file changes, nor the
+    /// checksum.
+    void move_class_last(int label);
+
     std::size_t size() const { return index_.samples.size(); }
     PackedCodec codec() const { return index_.codec; }
     /// Side of the square images in pixels.

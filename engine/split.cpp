@@ -295,6 +295,34 @@ Split make_all_split(std::span<const Sample> samples) {
     return split;
 }
 
+void hold_out_class(Split& split, std::span<const Sample> samples, int label) {
+    for (std::vector<int>* part : {&split.train, &split.val, &split.test}) {
+        std::erase_if(*part, [&](int i) { return samples[static_cast<std::size_t>(i)].label == label; });
+    }
+    std::set<std::string_view> seen;
+    for (const std::vector<int>* part : {&split.train, &split.val}) {
+        for (const int i : *part) {
+            seen.insert(samples[static_cast<std::size_t>(i)].lesion_id);
+        }
+    }
+    std::size_t left_out = 0;
+    for (std::size_t i = 0; i < samples.size(); ++i) {
+        if (samples[i].label == label && seen.contains(samples[i].lesion_id)) {
+            ++left_out;
+        } else if (samples[i].label == label) {
+            split.held_out.push_back(static_cast<int>(i));
+        }
+    }
+    if (left_out > 0) {
+        split.notices.push_back(
+            fmt::format("{} images of the held-out class are left out: other images of their lesions train under "
+                        "another label",
+                        left_out));
+    }
+    split.description += fmt::format("; without a class of {} images, held out: {} train, {} val, {} test",
+                                     split.held_out.size(), split.train.size(), split.val.size(), split.test.size());
+}
+
 void check_no_shared_lesion(const Split& split, std::span<const Sample> samples) {
     std::unordered_map<std::string_view, SplitPart> part_of;
     for (const SplitPart part : {SplitPart::train, SplitPart::val, SplitPart::test}) {

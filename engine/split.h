@@ -21,8 +21,9 @@ struct Split {
     std::vector<int> train;  ///< indices of samples, ascending; so are the others
     std::vector<int> val;
     std::vector<int> test;
-    bool leaky = false;       ///< images of one lesion may be in several parts: every figure made with it must say so
-    std::string description;  ///< one line for reports: how it was made and how many images each part has
+    std::vector<int> held_out;  ///< of a class that is in no other part, see hold_out_class; else empty
+    bool leaky = false;         ///< images of one lesion may be in several parts: every figure made with it must say so
+    std::string description;    ///< one line for reports: how it was made and how many images each part has
     std::vector<std::string> notices;
 
     const std::vector<int>& part(SplitPart part) const;
@@ -58,6 +59,11 @@ std::vector<int> folds_in_file(std::span<const Sample> samples, const std::files
 
 /// Everything trains; nothing is left to validate or test.
 Split make_all_split(std::span<const Sample> samples);
+
+/// Takes the images of class `label` out of all parts and makes them `held_out`: unknown to whoever trains, picks or is
+/// tested on the known classes. Those whose lesion has other images in train or val are left out altogether, and
+/// `notices` says so.
+void hold_out_class(Split& split, std::span<const Sample> samples, int label);
 
 /// Throws Error naming the first lesion that has images in two parts, and the remedy.
 void check_no_shared_lesion(const Split& split, std::span<const Sample> samples);

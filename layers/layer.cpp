@@ -103,7 +103,10 @@ std::int64_t Linear::terms() const {
     return std::int64_t{config.c_in} * (flattens() ? config.height * config.width : 1);
 }
 
-Variable Linear::forward(const Variable& x, const ForwardContext&) {
+Variable Linear::forward(const Variable& x, const ForwardContext& context) {
+    if (context.linear_input != nullptr) {
+        *context.linear_input = x;
+    }
     if (!flattens()) {
         return linear(x, weight, bias);
     }

@@ -66,6 +66,9 @@ struct ForwardContext {
     /// step_state->step.
     const StepState* step_state = nullptr;
     std::uint64_t step_stride = 1;
+    /// Where given, every linear layer leaves its input here. Behind a forward pass it holds what the last one read:
+    /// the features that the classifier separates, n c or a map n h w c.
+    Variable* linear_input = nullptr;
 
     /// For the dropout number `layer` of `layers` in a model.
     DropoutKey dropout_key(std::uint64_t layer = 0, std::uint64_t layers = 1) const {

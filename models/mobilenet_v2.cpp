@@ -140,6 +140,9 @@ Variable MobileNetV2::forward(const Variable& images, const ForwardContext& cont
     if (context.training) {
         x = dropout(x, options.dropout, context.dropout_key());
     }
+    if (context.linear_input != nullptr) {
+        *context.linear_input = x;
+    }
     return linear(x, classifier_weight, classifier_bias);
 }
 

@@ -19,6 +19,7 @@ double percentile(const std::vector<double>& sorted, double share) {
     return sorted[below] + (sorted[above] - sorted[below]) * (position - static_cast<double>(below));
 }
 
+/// Throws Error for options that cannot be.
 std::size_t resample_count(const BootstrapOptions& options) {
     require(options.resamples >= 1 && options.resamples <= 100'000, "bootstrap: {} resamples, 1 to 100000 are possible",
             options.resamples);
@@ -26,28 +27,8 @@ std::size_t resample_count(const BootstrapOptions& options) {
     return static_cast<std::size_t>(options.resamples);
 }
 
-std::size_t count_of(const std::vector<std::uint32_t>& lesion_of) {
+std::size_t count_of(std::span<const std::uint32_t> lesion_of) {
     return 1 + *std::max_element(lesion_of.begin(), lesion_of.end());
-}
-
-/// use(b, weights) for every resample b, from several threads: weights[i] is how often image i is in it.
-template <class Use>
-void for_each_resample(const std::vector<std::uint32_t>& lesion_of, const BootstrapOptions& options, Use&& use) {
-    const std::size_t lesions = count_of(lesion_of);
-    parallel_for(options.resamples, 1, [&](std::int64_t begin, std::int64_t end, int) {
-        std::vector<std::uint32_t> drawn(lesions), weights(lesion_of.size());
-        for (std::int64_t b = begin; b < end; ++b) {
-            PhiloxStream random(options.seed, RandomPurpose::bootstrap, static_cast<std::uint32_t>(b));
-            std::fill(drawn.begin(), drawn.end(), 0u);
-            for (std::size_t draw = 0; draw < lesions; ++draw) {
-                ++drawn[random.below(static_cast<std::uint32_t>(lesions))];
-            }
-            for (std::size_t i = 0; i < weights.size(); ++i) {
-                weights[i] = drawn[lesion_of[i]];
-            }
-            use(static_cast<std::size_t>(b), std::span<const std::uint32_t>(weights));
-        }
-    });
 }
 
 }  // namespace
@@ -61,12 +42,32 @@ Interval percentile_interval(std::vector<double> values, double level) {
     return {percentile(values, (1 - level) / 2), percentile(values, (1 + level) / 2)};
 }
 
+void resample_lesions(std::span<const std::uint32_t> lesion_of, const BootstrapOptions& options,
+                      const std::function<void(int b, std::span<const std::uint32_t> weights)>& body) {
+    resample_count(options);
+    const std::size_t lesions = count_of(lesion_of);
+    parallel_for(options.resamples, 1, [&](std::int64_t begin, std::int64_t end, int) {
+        std::vector<std::uint32_t> drawn(lesions), weights(lesion_of.size());
+        for (std::int64_t b = begin; b < end; ++b) {
+            PhiloxStream random(options.seed, RandomPurpose::bootstrap, static_cast<std::uint32_t>(b));
+            std::fill(drawn.begin(), drawn.end(), 0u);
+            for (std::size_t draw = 0; draw < lesions; ++draw) {
+                ++drawn[random.below(static_cast<std::uint32_t>(lesions))];
+            }
+            for (std::size_t i = 0; i < weights.size(); ++i) {
+                weights[i] = drawn[lesion_of[i]];
+            }
+            body(static_cast<int>(b), weights);
+        }
+    });
+}
+
 MetricIntervals bootstrap_intervals(const Predictions& predictions, const BootstrapOptions& options) {
     const Scorer scorer(predictions);
     const std::vector<std::uint32_t> lesion_of = lesion_numbers(predictions);
     std::vector<Metrics> resampled(resample_count(options));
-    for_each_resample(lesion_of, options, [&](std::size_t b, std::span<const std::uint32_t> weights) {
-        resampled[b] = scorer.score(weights);
+    resample_lesions(lesion_of, options, [&](int b, std::span<const std::uint32_t> weights) {
+        resampled[static_cast<std::size_t>(b)] = scorer.score(weights);
     });
 
     const auto interval = [&](auto&& figure) {
@@ -106,9 +107,9 @@ PairedDifferences paired_differences(const Predictions& first, const Predictions
     const Scorer of_first(first), of_second(second);
     const std::vector<std::uint32_t> lesion_of = lesion_numbers(first);
     std::vector<Metrics> firsts(resample_count(options)), seconds(firsts.size());
-    for_each_resample(lesion_of, options, [&](std::size_t b, std::span<const std::uint32_t> weights) {
-        firsts[b] = of_first.score(weights);
-        seconds[b] = of_second.score(weights);
+    resample_lesions(lesion_of, options, [&](int b, std::span<const std::uint32_t> weights) {
+        firsts[static_cast<std::size_t>(b)] = of_first.score(weights);
+        seconds[static_cast<std::size_t>(b)] = of_second.score(weights);
     });
     const Metrics whole_first = of_first.score(), whole_second = of_second.score();
     const auto difference = [&](double Metrics::*figure) {

@@ -2,6 +2,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
+#include <span>
 #include <vector>
 
 #include "tools/metrics.h"
@@ -61,6 +63,11 @@ struct PairedDifferences {
 /// chance. Throws Error when images, lesions, labels or classes differ.
 PairedDifferences paired_differences(const Predictions& first, const Predictions& second,
                                      const BootstrapOptions& options = {});
+/// Calls body(b, weights) for each resample b of the lesions as above, from the kernel threads: how often each image
+/// stands in it. Throws Error on invalid options.
+/// @param lesion_of  of each image, see `lesion_numbers`
+void resample_lesions(std::span<const std::uint32_t> lesion_of, const BootstrapOptions& options,
+                      const std::function<void(int b, std::span<const std::uint32_t> weights)>& body);
 
 /// The interval that holds the middle `level` of `values`; NaN values are left out.
 Interval percentile_interval(std::vector<double> values, double level);

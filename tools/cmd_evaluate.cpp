@@ -206,7 +206,9 @@ void run(const Options& options) {
         return;
     }
     const Run trained = open_run(options.run);
-    const PackedDataset data(options.data);
+    // A data set that is judged as a whole is taken as it is: it may lack a class that the run held out.
+    const PackedDataset data =
+        options.split == "all" ? PackedDataset(options.data) : open_data(trained.config, options.data);
     const Chosen chosen = choose(trained, data, options.split);
     const std::unique_ptr<Model> model = load_run_model(trained);
     model->parts().move_to(choose_device(options.device));

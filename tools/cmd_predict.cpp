@@ -21,7 +21,9 @@
 #include "tools/cross_validation.h"
 #include "tools/device_choice.h"
 #include "tools/ensemble.h"
+#include "tools/features.h"
 #include "tools/inference.h"
+#include "tools/linear_svm.h"
 #include "tools/progress.h"
 #include "tools/run_directory.h"
 
@@ -31,7 +33,7 @@ namespace {
 namespace fs = std::filesystem;
 
 struct Options {
-    std::string run, model, weights, out, mean, std, tta = "none";
+    std::string run, model, weights, out, mean, std, features, svm, tta = "none";
     std::vector<std::string> images;
     int size = 0, crop = 0;
     int batch_size = 32, threads = 0;
@@ -186,7 +188,24 @@ void with_image(Images& images, std::int64_t index, const Options& options,
     }
 }
 
-std::vector<float> logits_of(const Predictor& predictor, Images& images, const Options& options, Progress& progress) {
+/// The features of the images that could be read.
+Features features_of(const Images& images, const std::vector<float>& values) {
+    Features features;
+    const std::size_t d = values.size() / images.files.size();
+    features.dimension = static_cast<std::int64_t>(d);
+    for (std::size_t i = 0; i < images.files.size(); ++i) {
+        if (images.reasons[i].empty()) {
+            features.image_ids.push_back(images.files[i].id);
+            const auto row = values.begin() + static_cast<std::ptrdiff_t>(i * d);
+            features.values.insert(features.values.end(), row, row + static_cast<std::ptrdiff_t>(d));
+        }
+    }
+    return features;
+}
+
+/// @param features  if not null, gets what the classifier's last linear layer reads, image by image
+std::vector<float> logits_of(const Predictor& predictor, Images& images, const Options& options, Progress& progress,
+                             std::vector<float>* features) {
     const InputSettings& input = predictor.input;
     const auto read = [&](std::int64_t index, float* out) {
         with_image(
@@ -198,7 +217,7 @@ std::vector<float> logits_of(const Predictor& predictor, Images& images, const O
             [&] { std::fill_n(out, std::size_t{3} * static_cast<std::size_t>(input.size * input.size), 0.0f); });
     };
     return predict_logits(*predictor.model, static_cast<std::int64_t>(images.files.size()), input.size,
-                          options.batch_size, read, &progress, thread_count());
+                          options.batch_size, read, &progress, thread_count(), features);
 }
 
 std::vector<float> probabilities_of(const Predictor& predictor, Images& images, const Options& options,
@@ -219,12 +238,12 @@ std::vector<float> probabilities_of(const Predictor& predictor, Images& images, 
             });
     };
     const auto count = static_cast<std::int64_t>(images.files.size());
-    const auto predict = [&](std::span<const Network> networks, const Tta& tta) {
+    const auto predict = [&](std::span<const PreparedNetwork> networks, const Tta& tta) {
         return predict_views(networks, count, tta, 0, options.batch_size, read, &progress, thread_count());
     };
     const Tta tta = parse_tta(options.tta);
     if (!predictor.ensemble) {
-        const Network network{predictor.model.get(), predictor.input};
+        const PreparedNetwork network{predictor.model.get(), predictor.input};
         return std::move(predict(std::span(&network, 1), tta).front());
     }
     const Ensemble& ensemble = *predictor.ensemble;
@@ -271,6 +290,10 @@ void check(const Options& options) {
     if (options.logits && tta.kind != TtaKind::none) {
         throw Misuse("predict: --tta averages probabilities, and --logits wants none; leave out one of them");
     }
+    if (tta.kind != TtaKind::none && !(options.features.empty() && options.svm.empty())) {
+        throw Misuse(
+            "predict: --tta averages probabilities, and --features and --svm look at the image alone; leave it out");
+    }
     if (tta.kind == TtaKind::crops && (options.crop > 0 || tta.side == 0)) {
         throw Misuse(fmt::format("predict: --tta {}: cuts windows from images that are scaled first; {}", options.tta,
                                  options.crop > 0 ? "leave out --crop" : "say to which side, like crops:9@300"));
@@ -280,7 +303,19 @@ void check(const Options& options) {
 void run(const Options& options) {
     check(options);
     use_threads(options.threads);
-    const Predictor predictor = make_predictor(options);
+    if (!options.features.empty()) {
+        check_features_path(options.features);
+    }
+    std::optional<LinearSvm> svm;
+    if (!options.svm.empty()) {
+        svm = read_svm(options.svm);
+    }
+    Predictor predictor = make_predictor(options);
+    const bool with_features = svm || !options.features.empty();
+    if (predictor.ensemble && with_features) {
+        throw Misuse(fmt::format(
+            "predict: {} is an ensemble of several networks; --features and --svm want a run of one", options.run));
+    }
     if (predictor.model) {
         predictor.model->parts().move_to(choose_device(options.device));
     }
@@ -290,14 +325,31 @@ void run(const Options& options) {
 
     const auto count = static_cast<std::int64_t>(images.files.size());
     Progress progress("predict", count, "images");
-    const std::vector<float> values = options.logits ? logits_of(predictor, images, options, progress)
-                                                     : probabilities_of(predictor, images, options, progress);
+    std::vector<float> features;
+    std::vector<float> values =
+        options.logits || with_features
+            ? logits_of(predictor, images, options, progress, with_features ? &features : nullptr)
+            : probabilities_of(predictor, images, options, progress);
     const double seconds = progress.elapsed();
     progress.finish();
 
     const auto left_out = count - std::count(images.reasons.begin(), images.reasons.end(), "");
     require(left_out < count, "none of the {} images can be read (the first: {})", count, images.reasons.front());
+    if (svm) {
+        const std::vector<double> decisions = svm->decisions(features);
+        values = options.logits ? std::vector<float>(decisions.begin(), decisions.end()) : svm->probabilities(features);
+        predictor.class_names = svm->class_names;
+    } else if (with_features && !options.logits) {
+        const Tensor probabilities =
+            softmax(Tensor::from(values, {count, static_cast<std::int64_t>(predictor.class_names.size())}));
+        values.assign(probabilities.values().begin(), probabilities.values().end());
+    }
     out.write(csv_text(images, predictor.class_names, values));
+    if (!options.features.empty()) {
+        const Features table = features_of(images, features);
+        write_features(options.features, table);
+        say("{}: {} features of {} images", options.features, table.dimension, table.size());
+    }
     out.commit();
     if (left_out > 0) {
         warn("{} images are left out (--skip-bad), as listed", left_out);
@@ -328,6 +380,12 @@ void add_predict_command(CLI::App& app, Command& chosen) {
         ->required();
     command->add_option("--out", options->out, "CSV to write: image, one column per class")->required();
     command->add_flag("--logits", options->logits, "Raw outputs instead of probabilities");
+    command->add_option("--features", options->features,
+                        "Also write what the classifier's last linear layer reads, the penultimate activations: "
+                        "FILE.csv or FILE.safetensors");
+    command->add_option("--svm", options->svm,
+                        "Classify by the support vector machines of `cutis svm` in place of the model's last layer; "
+                        "--logits gives their decision values");
     command->add_option(
         "--size", options->size,
         "Side of the network's input, to which images are scaled; 0: what the run or the weights state");
@@ -347,6 +405,9 @@ void add_predict_command(CLI::App& app, Command& chosen) {
                               "cutis predict --run runs/first --images a.jpg b.png --out logits.csv --logits",
                               "cutis predict --run runs/ensemble --images photos --out predictions.csv",
                               "cutis predict --run runs/first --images photos --tta crops:9@300 --out predictions.csv",
+                              "cutis predict --run runs/first --images photos --out p.csv --features f.safetensors",
+                              "cutis predict --run runs/first --svm runs/first/svm.safetensors --images photos --out "
+                              "p.csv",
                               "cutis predict --model mobilenet_v2 --weights imagenet.safetensors --images crops --crop "
                               "224 --mean 0.5,0.5,0.5 --std 0.5,0.5,0.5 --logits --out logits.csv"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });

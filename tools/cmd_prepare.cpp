@@ -15,7 +15,9 @@ namespace {
 
 struct Options {
     std::vector<std::string> images;
-    std::string metadata, out, class_names;
+    std::string metadata, lesions, masks, out, class_names;
+    std::optional<double> mask_margin;
+    std::string mask_background;
     int size = 224;
     bool keep_aspect = false, skip_bad = false;
     std::string codec = "raw";
@@ -49,6 +51,20 @@ PackedCodec codec_of(const Options& options) {
     return codec;
 }
 
+MaskOptions masks_of(const Options& options) {
+    MaskOptions masks;
+    if (options.masks.empty() && (options.mask_margin || !options.mask_background.empty())) {
+        throw Misuse("--mask-margin and --mask-background say what is done with --masks; give that, too");
+    }
+    if (options.mask_margin && !(*options.mask_margin >= 0 && *options.mask_margin <= 100)) {
+        throw Misuse(fmt::format("--mask-margin is {}; 0 to 100 is possible", *options.mask_margin));
+    }
+    masks.folder = options.masks;
+    masks.margin = options.mask_margin.value_or(masks.margin);
+    masks.black_outside = options.mask_background == "black";
+    return masks;
+}
+
 void run(const Options& options) {
     const PackedCodec codec = codec_of(options);
     require_within("--size", options.size, 1, 16384);
@@ -59,6 +75,8 @@ void run(const Options& options) {
                                                    ? std::vector<std::string>{}
                                                    : comma_list("--class-names", options.class_names),
                                 .out = options.out,
+                                .lesions = options.lesions,
+                                .masks = masks_of(options),
                                 .size = options.size,
                                 .keep_aspect = options.keep_aspect,
                                 .skip_bad = options.skip_bad,
@@ -102,6 +120,22 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
                      "CSV with the diagnoses: HAM10000's metadata (image_id, lesion_id, dx) or ISIC's one-hot (image, "
                      "MEL, NV, ...)")
         ->required();
+    command->add_option("--lesions", options->lesions,
+                        "ISIC's metadata CSV (image, lesion_id, age_approx, ...), for a one-hot --metadata, which does "
+                        "not say which images show the same lesion");
+    command->add_option(
+        "--masks", options->masks,
+        "Folder with a mask for each image, IMAGE_segmentation.png or IMAGE.png: only the square around "
+        "the lesion is kept");
+    command
+        ->add_option("--mask-margin", options->mask_margin,
+                     "Added around the lesion's box on each side, as a share of its longer side")
+        ->default_str(fmt::format("{}", MaskOptions{}.margin));
+    command
+        ->add_option("--mask-background", options->mask_background,
+                     "keep, or black: what the mask does not mark becomes black")
+        ->default_str("keep")
+        ->check(CLI::IsMember({"keep", "black"}));
     command->add_option("--out", options->out, "File to write, usually called *.cutis")->required();
     command
         ->add_option("--size", options->size,
@@ -127,6 +161,10 @@ void add_prepare_command(CLI::App& app, Command& chosen) {
         {"cutis prepare --images HAM10000_images --metadata HAM10000_metadata.csv --out ham10000.cutis",
          "cutis prepare --images part_1 --images part_2 --metadata HAM10000_metadata.csv --size 160 --out small.cutis",
          "cutis prepare --images HAM10000_images --metadata HAM10000_metadata.csv --codec jpeg --out to_carry.cutis",
+         "cutis prepare --images ISIC_2019_Training_Input --metadata ISIC_2019_Training_GroundTruth.csv --lesions "
+         "ISIC_2019_Training_Metadata.csv --out isic2019.cutis",
+         "cutis prepare --images HAM10000_images --metadata HAM10000_metadata.csv --masks "
+         "HAM10000_segmentations_lesion_tschandl --out lesions.cutis",
          "cutis prepare --images photos --metadata labels.csv --class-names benign,malignant --skip-bad --out "
          "own.cutis"}));
     command->callback([=, &chosen] { chosen = [options] { run(*options); }; });

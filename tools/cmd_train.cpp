@@ -120,6 +120,9 @@ void declare_data(Declarer& add) {
               "CSV with image_id and fold: fold --fold is the test, a tenth of the rest picks the checkpoint");
     add.value("--fold", &TrainConfig::fold, "Fold of --split-file to hold out");
     add.value("--split-seed", &TrainConfig::split_seed, "Of the split; -1: --seed");
+    add.value("--hold-out-class", &TrainConfig::hold_out_class,
+              "Leave the images of this class out, and give the model one output fewer; `cutis open-set` then asks "
+              "whether it is told apart");
     add.value("--order", &TrainConfig::order, "sequential, shuffled, or balanced (each class equally often)");
     add.value("--size", &TrainConfig::size, "Side of the network's input; 0: the data set's");
     add.text("--mean", "r,g,b; default: what the weights state, else ImageNet's",
@@ -280,8 +283,8 @@ void require_no_run(const TrainConfig& config) {
 /// Removes what an earlier run left, and nothing else.
 void remove_run(const std::filesystem::path& folder) {
     namespace fs = std::filesystem;
-    for (const char* name :
-         {"checkpoint.safetensors", "best.safetensors", "metrics.jsonl", "report.html", "config.json"}) {
+    for (const char* name : {"checkpoint.safetensors", "best.safetensors", "svm.safetensors", "open_set.csv",
+                             "metrics.jsonl", "report.html", "config.json"}) {
         fs::remove(folder / name);
     }
     const auto remove_named = [](const fs::path& place, std::string_view start, std::string_view end) {

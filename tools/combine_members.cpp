@@ -97,7 +97,7 @@ void combine_members(const CombineOptions& options) {
         ensemble.members.push_back(open_member(folder));
         width = std::max(width, ensemble.members.back().name().size() + 2);
     }
-    const PackedDataset data(options.data);
+    const PackedDataset data = open_data(ensemble.members.front().runs.front().config, options.data);
     const std::vector<Panel> panels = judge_members(ensemble.members, data, options.panel);
     const bool leaky = any_leaky(ensemble.members);
     const std::string part = part_name(ensemble.members, options.panel.part);
@@ -200,7 +200,7 @@ Evaluation judge_ensemble(const Ensemble& ensemble, const PackedDataset& data, c
 void compare_members(const EnsembleMember& first, const EnsembleMember& second, const std::filesystem::path& data,
                      const PanelOptions& options, int resamples, const std::filesystem::path& out) {
     const std::vector<EnsembleMember> members{first, second};
-    const PackedDataset packed(data);
+    const PackedDataset packed = open_data(first.runs.front().config, data);
     const std::vector<Panel> panels = judge_members(members, packed, options);
     const bool leaky = any_leaky(members);
     const Predictions of_first = judged_by(panels, 0), of_second = judged_by(panels, 1);

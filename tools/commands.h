@@ -26,11 +26,14 @@ void add_compare_command(CLI::App& app, Command& chosen);
 void add_ensemble_command(CLI::App& app, Command& chosen);
 void add_evaluate_command(CLI::App& app, Command& chosen);
 void add_info_command(CLI::App& app, Command& chosen);
+void add_open_set_command(CLI::App& app, Command& chosen);
 void add_predict_command(CLI::App& app, Command& chosen);
 void add_prepare_command(CLI::App& app, Command& chosen);
 void add_profile_command(CLI::App& app, Command& chosen);
 void add_report_command(CLI::App& app, Command& chosen);
+void add_score_command(CLI::App& app, Command& chosen);
 void add_summary_command(CLI::App& app, Command& chosen);
+void add_svm_command(CLI::App& app, Command& chosen);
 void add_train_command(CLI::App& app, Command& chosen);
 
 }  // namespace cutis

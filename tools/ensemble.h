@@ -91,13 +91,13 @@ class MemberNetworks {
     MemberNetworks(std::span<const EnsembleMember> members, Device device);
 
     /// Member after member, its runs in order.
-    std::span<const Network> networks() const { return networks_; }
+    std::span<const PreparedNetwork> networks() const { return networks_; }
     /// From the networks' probabilities the members': the mean of each one's runs.
     std::vector<std::vector<float>> by_member(std::vector<std::vector<float>> probabilities) const;
 
   private:
     std::vector<std::unique_ptr<Model>> models_;
-    std::vector<Network> networks_;
+    std::vector<PreparedNetwork> networks_;
     std::vector<std::size_t> runs_;  // of each member
 };
 

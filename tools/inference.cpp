@@ -29,10 +29,12 @@ void require_input_side(const Model& model, int size) {
 }
 
 /// Appends the model's logits for normalised `inputs`, which are rows of a sequence from `first_row` on; an image has
-/// `views` rows there.
+/// `views` rows there. And to `features`, if not null, what its last linear layer read.
 void append_logits(Model& model, const Tensor& inputs, std::int64_t first_row, std::int64_t views,
-                   std::vector<float>& logits) {
-    const Variable output = model.forward(Variable(inputs.to(model.parts().device())), ForwardContext{});
+                   std::vector<float>& logits, std::vector<float>* features = nullptr) {
+    Variable linear_input;
+    const ForwardContext context{.linear_input = features != nullptr ? &linear_input : nullptr};
+    const Variable output = model.forward(Variable(inputs.to(model.parts().device())), context);
     const Tensor values = output.value().to(Device{});
     std::int64_t position = 0;
     for (const float value : values.values()) {
@@ -42,6 +44,11 @@ void append_logits(Model& model, const Tensor& inputs, std::int64_t first_row, s
                 (first_row + position / model.classes()) / views);
         logits.push_back(value);
         ++position;
+    }
+    if (features != nullptr) {
+        require(static_cast<bool>(linear_input), "features: the model has no linear layer whose input they could be");
+        const Tensor read_by_classifier = std::as_const(linear_input).value().to(Device{});
+        features->insert(features->end(), read_by_classifier.values().begin(), read_by_classifier.values().end());
     }
 }
 
@@ -115,7 +122,7 @@ InputSettings input_settings(const SafetensorsFile& weights) {
 }
 
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress, int readers) {
+                                  Progress* progress, int readers, std::vector<float>* features) {
     require_input_side(model, size);
     require(batch_size >= 1, "batch size {}: at least 1 is wanted", batch_size);
     const int batch = static_cast<int>(std::clamp<std::int64_t>(count, 1, batch_size));
@@ -138,7 +145,7 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
             const std::vector<float> input = inputs.next();
             std::copy(input.begin(), input.end(), images.data() + (i - begin) * pixels);
         }
-        append_logits(model, images.rows(0, end - begin), begin, 1, logits);
+        append_logits(model, images.rows(0, end - begin), begin, 1, logits, features);
         if (progress != nullptr) {
             progress->update(end);
         }
@@ -146,12 +153,22 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
     return logits;
 }
 
-std::vector<std::vector<float>> predict_views(std::span<const Network> networks, std::int64_t count, const Tta& tta,
-                                              int image_side, int batch_size, const ReadSquares& read,
+ReadInput dataset_reader(const PackedDataset& data, std::span<const int> indices, const InputSettings& input) {
+    return [&data, indices, input](std::int64_t i, float* out) {
+        const auto row = static_cast<std::size_t>(indices[static_cast<std::size_t>(i)]);
+        const int side = data.image_size();
+        PhiloxStream unused(0, RandomPurpose::augment, 0);
+        augment_to_float(data.image(row).data(), side, side, AugmentOptions{}, unused, input.mean.data(),
+                         input.std.data(), input.size, out);
+    };
+}
+
+std::vector<std::vector<float>> predict_views(std::span<const PreparedNetwork> networks, std::int64_t count,
+                                              const Tta& tta, int image_side, int batch_size, const ReadSquares& read,
                                               Progress* progress, int readers) {
     require(batch_size >= 1, "batch size {}: at least 1 is wanted", batch_size);
     std::vector<int> sides;  // of the squares that the networks look at, each once
-    for (const Network& network : networks) {
+    for (const PreparedNetwork& network : networks) {
         require_input_side(*network.model, network.input.size);
         sides.push_back(square_side(tta, network.input.size, image_side));
     }
@@ -176,7 +193,7 @@ std::vector<std::vector<float>> predict_views(std::span<const Network> networks,
             squares.push_back(images.next());
         }
         for (std::size_t m = 0; m < networks.size(); ++m) {
-            const Network& network = networks[m];
+            const PreparedNetwork& network = networks[m];
             const int size = network.input.size, side = square_side(tta, size, image_side);
             const auto which =
                 static_cast<std::size_t>(std::lower_bound(sides.begin(), sides.end(), side) - sides.begin());
@@ -199,7 +216,7 @@ std::vector<std::vector<float>> predict_views(std::span<const Network> networks,
     return probabilities;
 }
 
-std::vector<Predictions> predict_dataset(std::span<const Network> networks, const PackedDataset& data,
+std::vector<Predictions> predict_dataset(std::span<const PreparedNetwork> networks, const PackedDataset& data,
                                          std::span<const int> indices, const Tta& tta, int batch_size,
                                          Progress* progress) {
     std::vector<Predictions> predictions(networks.size());
@@ -235,7 +252,7 @@ std::vector<Predictions> predict_dataset(std::span<const Network> networks, cons
 
 Predictions predict_dataset(Model& model, const PackedDataset& data, std::span<const int> indices,
                             const InputSettings& input, int batch_size, Progress* progress, const Tta& tta) {
-    const Network network{&model, input};
+    const PreparedNetwork network{&model, input};
     return std::move(predict_dataset(std::span(&network, 1), data, indices, tta, batch_size, progress).front());
 }
 

@@ -40,17 +40,23 @@ std::array<float, 3> parse_three(std::string_view text, std::string_view what);
 using ReadInput = std::function<void(std::int64_t index, float* out)>;
 
 /// Logits, count x model.classes(), row-major. Inputs are read ahead on threads of their own while the model computes
-/// (evaluation mode, nothing recorded). The result depends neither on threads nor, beyond rounding, on `batch_size`.
-/// Throws the Error of `read`, Error where an output is not finite, and Stopped after SIGINT or SIGTERM.
+/// (evaluation mode, nothing recorded). `features`, where given, gets what the model's last linear layer reads, count x
+/// d, row-major: the penultimate activations. The result depends neither on threads nor, beyond rounding, on
+/// `batch_size`. Throws the Error of `read`, Error where an output is not finite, and Stopped after SIGINT or SIGTERM.
 /// @param readers  reading threads
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,
-                                  Progress* progress = nullptr, int readers = 1);
+                                  Progress* progress = nullptr, int readers = 1,
+                                  std::vector<float>* features = nullptr);
 
 /// Names of a model's outputs: `known` as far as it goes, then class_<number>.
 std::vector<std::string> class_names_for(int classes, std::vector<std::string> known);
 
+/// Reads the images `indices` of `data` for `predict_logits`; those of another size than the input are resized. Keeps
+/// references to both.
+ReadInput dataset_reader(const PackedDataset& data, std::span<const int> indices, const InputSettings& input);
+
 /// One of several networks that look at the same images.
-struct Network {
+struct PreparedNetwork {
     Model* model = nullptr;
     InputSettings input;
 };
@@ -64,14 +70,14 @@ using ReadSquares = std::function<void(std::int64_t index, std::span<const int> 
 /// rounding, on `batch_size`, and the networks do not know of each other. Throws as `predict_logits` and `square_side`.
 /// @param image_side  side of the images as they are read, 0 where they differ: see `square_side`
 /// @param batch_size  views that a network computes at once
-std::vector<std::vector<float>> predict_views(std::span<const Network> networks, std::int64_t count, const Tta& tta,
-                                              int image_side, int batch_size, const ReadSquares& read,
+std::vector<std::vector<float>> predict_views(std::span<const PreparedNetwork> networks, std::int64_t count,
+                                              const Tta& tta, int image_side, int batch_size, const ReadSquares& read,
                                               Progress* progress = nullptr, int readers = 1);
 
 /// `predict_views` of the images `indices` of `data`, with their labels and lesions, one element per network. Images of
 /// another size than the input are resized. Throws Error, naming the row, for a damaged data set or a label that a
 /// network does not have; Stopped after SIGINT or SIGTERM.
-std::vector<Predictions> predict_dataset(std::span<const Network> networks, const PackedDataset& data,
+std::vector<Predictions> predict_dataset(std::span<const PreparedNetwork> networks, const PackedDataset& data,
                                          std::span<const int> indices, const Tta& tta, int batch_size,
                                          Progress* progress = nullptr);
 

@@ -8,7 +8,8 @@
 namespace cutis {
 
 std::vector<double> training_prior(const Run& run, const PackedDataset& data) {
-    const std::vector<std::int64_t> counts = class_counts(data, split_of(run.config, data).train);
+    std::vector<std::int64_t> counts = class_counts(data, split_of(run.config, data).train);
+    counts.resize(trained_classes(run.config, data).size());
     const std::vector<float> weights = class_weights(run.config.class_weights, counts);
     std::vector<double> prior(run.facts.class_names.size(), 0.0);
     double total = 0.0;

@@ -88,6 +88,9 @@ int run(int argc, char** argv) {
     add_predict_command(app, chosen);
     add_report_command(app, chosen);
     add_convert_command(app, chosen);
+    add_score_command(app, chosen);
+    add_svm_command(app, chosen);
+    add_open_set_command(app, chosen);
     add_summary_command(app, chosen);
     add_profile_command(app, chosen);
     add_bench_report_command(app, chosen);

@@ -97,11 +97,15 @@ void append(Predictions& all, const Predictions& more, std::string_view origin) 
 }
 
 std::vector<std::uint32_t> lesion_numbers(const Predictions& predictions) {
+    return lesion_numbers(predictions.lesion_ids);
+}
+
+std::vector<std::uint32_t> lesion_numbers(std::span<const std::string> lesion_ids) {
     std::unordered_map<std::string_view, std::uint32_t> number_of;
     std::vector<std::uint32_t> result;
-    result.reserve(predictions.size());
+    result.reserve(lesion_ids.size());
     std::uint32_t next = 0;
-    for (const std::string& lesion : predictions.lesion_ids) {
+    for (const std::string& lesion : lesion_ids) {
         if (lesion.empty()) {
             result.push_back(next++);
             continue;

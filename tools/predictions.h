@@ -38,6 +38,8 @@ void append(Predictions& all, const Predictions& more, std::string_view origin);
 
 /// For each image the number of its lesion, 0 .. lesions()-1 in the order of first appearance.
 std::vector<std::uint32_t> lesion_numbers(const Predictions& predictions);
+/// The same for the lesion ids themselves; each empty one is a lesion of its own.
+std::vector<std::uint32_t> lesion_numbers(std::span<const std::string> lesion_ids);
 
 /// The `count` wrong images in which the model was surest of its wrong answer, surest first (equal ones in file order).
 std::vector<std::size_t> worst_mistakes(const Predictions& predictions, std::size_t count);

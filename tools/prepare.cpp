@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 #include <system_error>
 #include <unordered_map>
@@ -9,6 +10,7 @@
 
 #include "engine/csv.h"
 #include "engine/image.h"
+#include "engine/isic_metadata.h"
 #include "engine/jpeg_encode.h"
 #include "engine/metadata.h"
 #include "engine/resize.h"
@@ -102,12 +104,16 @@ struct Outcome {
     std::string reason;
 };
 
-Outcome make_image(const Row& row, const PrepareOptions& options) {
+Outcome make_image(const Row& row, const PrepareOptions& options, const LesionMasks* masks) {
     if (row.image.empty()) {
         return {{}, fmt::format("{}: its image file is missing", row.place)};
     }
     try {
-        Image image = fit_square(load_image(row.image), options.size, options.keep_aspect);
+        Image image = load_image(row.image);
+        if (masks != nullptr) {
+            image = masks->region_of_interest(image, row.sample->image_id);
+        }
+        image = fit_square(image, options.size, options.keep_aspect);
         if (options.codec == PackedCodec::jpeg) {
             return {encode_jpeg(image.rgb, options.size, options.size, options.jpeg_quality), {}};
         }
@@ -151,13 +157,20 @@ void pack(const std::vector<Row>& rows, const Labels& labels, const PrepareOptio
     if (options.codec == PackedCodec::jpeg) {
         properties["jpeg_quality"] = std::to_string(options.jpeg_quality);
     }
+    std::optional<LesionMasks> masks;
+    if (!options.masks.folder.empty()) {
+        masks.emplace(options.masks);
+        properties["roi"] = fmt::format("mask, margin {}{}", options.masks.margin,
+                                        options.masks.black_outside ? ", black outside" : "");
+    }
     PackedDatasetWriter writer(options.out, options.size, labels.class_names, labels.has_lesion_ids,
                                std::move(properties), options.codec);
     Counter counter(labels.class_names);
     const auto count = static_cast<std::int64_t>(rows.size());
     Progress progress("prepare", count, "images");
-    ReadAhead<Outcome> images(count, options.threads, kAheadPerThread * options.threads,
-                              [&](std::int64_t i) { return make_image(rows[static_cast<std::size_t>(i)], options); });
+    ReadAhead<Outcome> images(count, options.threads, kAheadPerThread * options.threads, [&](std::int64_t i) {
+        return make_image(rows[static_cast<std::size_t>(i)], options, masks ? &*masks : nullptr);
+    });
     for (std::int64_t i = 0; i < count; ++i) {
         throw_if_stopped();
         const Row& row = rows[static_cast<std::size_t>(i)];
@@ -183,7 +196,10 @@ void pack(const std::vector<Row>& rows, const Labels& labels, const PrepareOptio
 
 Prepared prepare(const PrepareOptions& options) {
     const CsvTable table = read_csv(options.metadata);
-    const Labels labels = read_labels(table, options.class_names);
+    Labels labels = read_labels(table, options.class_names);
+    if (!options.lesions.empty()) {
+        join_isic_metadata(labels, read_csv(options.lesions));
+    }
     ImageFiles files;
     for (const fs::path& folder : options.folders) {
         find_images(folder, files);

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "engine/packed_dataset.h"
+#include "tools/lesion_masks.h"
 
 namespace cutis {
 
@@ -17,6 +18,8 @@ struct PrepareOptions {
     std::filesystem::path metadata;              ///< see read_labels
     std::vector<std::string> class_names;        ///< empty: HAM10000's, or a one-hot file's columns
     std::filesystem::path out;
+    std::filesystem::path lesions;  ///< see join_isic_metadata; empty: none
+    MaskOptions masks;              ///< where to crop the images
     int size = 224;
     bool keep_aspect = false;
     bool skip_bad = false;

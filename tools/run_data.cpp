@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 
+#include "engine/text.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -13,7 +14,34 @@ std::uint64_t split_seed_of(const TrainConfig& config) {
     return config.split_seed < 0 ? config.seed : static_cast<std::uint64_t>(config.split_seed);
 }
 
-Split split_of(const TrainConfig& config, const PackedDataset& data) {
+PackedDataset open_data(const TrainConfig& config, const std::filesystem::path& path) {
+    PackedDataset data(path);
+    if (config.hold_out_class.empty()) {
+        return data;
+    }
+    const std::vector<std::string>& names = data.class_names();
+    const auto found = std::find_if(names.begin(), names.end(), [&](const std::string& name) {
+        return lower_case(name) == lower_case(config.hold_out_class);
+    });
+    require(found != names.end(), "{}: has no class '{}' to hold out (its classes: {}); name one of them",
+            path.string(), printable(config.hold_out_class), fmt::join(names, ", "));
+    require(names.size() >= 3, "{}: has {} classes, and without '{}' two are not left to tell apart; hold none out",
+            path.string(), names.size(), printable(config.hold_out_class));
+    data.move_class_last(static_cast<int>(found - names.begin()));
+    return data;
+}
+
+std::vector<std::string> trained_classes(const TrainConfig& config, const PackedDataset& data) {
+    std::vector<std::string> names = data.class_names();
+    if (!config.hold_out_class.empty()) {
+        names.pop_back();
+    }
+    return names;
+}
+
+namespace {
+
+Split whole_split(const TrainConfig& config, const PackedDataset& data) {
     const int classes = static_cast<int>(data.class_names().size());
     const bool leaky = config.split == "leaky";
     if (config.split == "all") {
@@ -35,6 +63,16 @@ void require_known_classes(const PackedDataset& data, const std::vector<std::str
     require(names.size() <= known.size() && std::equal(names.begin(), names.end(), known.begin()),
             "{}: its classes are {}, those of run {} are {}; prepare it with --class-names", data.path().string(),
             fmt::join(names, ","), run.string(), fmt::join(known, ","));
+}
+
+}  // namespace
+
+Split split_of(const TrainConfig& config, const PackedDataset& data) {
+    Split split = whole_split(config, data);
+    if (!config.hold_out_class.empty()) {
+        hold_out_class(split, data.samples(), static_cast<int>(data.class_names().size()) - 1);
+    }
+    return split;
 }
 
 std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices) {

@@ -8,8 +8,16 @@
 
 namespace cutis {
 
+/// The packed data set at `path` as a run of `config` sees it: a class that is held out (--hold-out-class, its name in
+/// any case) comes last, so that the labels below are those of the model's outputs. Throws Error where the data set has
+/// no such class, or fewer than two others.
+PackedDataset open_data(const TrainConfig& config, const std::filesystem::path& path);
+
+/// The names of the classes that a run of `config` trains on `data`, which open_data has opened.
+std::vector<std::string> trained_classes(const TrainConfig& config, const PackedDataset& data);
+
 /// The split that `config` asks for (split, split_file, fold, split_seed, seed), made anew from the data; the same call
-/// by train, evaluate and report, so that they agree.
+/// by train, evaluate and report, so that they agree. `data` comes from open_data.
 Split split_of(const TrainConfig& config, const PackedDataset& data);
 
 /// The seed of that split.

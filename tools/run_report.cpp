@@ -56,7 +56,7 @@ void add_record(const Json& record, const std::string& place, TrainingHistory& h
 std::optional<PackedDataset> data_of(const Run& run, const std::filesystem::path& path,
                                      std::vector<std::string>& notices) {
     try {
-        PackedDataset data(path);
+        PackedDataset data = open_data(run.config, path);
         if (data.checksum() == run.facts.data_checksum) {
             return data;
         }
@@ -77,6 +77,7 @@ std::vector<ClassCounts> counts_per_part(const Run& run, const PackedDataset& da
         for (const SplitPart part : {SplitPart::train, SplitPart::val, SplitPart::test}) {
             if (!split.part(part).empty()) {
                 counts.push_back({std::string(name_of(part)), class_counts(data, split.part(part))});
+                counts.back().images.resize(trained_classes(run.config, data).size());
             }
         }
     } catch (const Error& error) {
@@ -217,7 +218,7 @@ void write_run_report(const Run& run, const std::filesystem::path& data_path) {
     const std::optional<PackedDataset> data =
         data_of(run, data_path.empty() ? std::filesystem::path(run.config.data) : data_path, input.notices);
     if (data) {
-        input.class_names = data->class_names();
+        input.class_names = trained_classes(run.config, *data);
         input.class_counts = counts_per_part(run, *data, input.notices);
     }
     if (!input.evaluations.empty()) {

@@ -23,6 +23,7 @@ void for_each_setting(Config& c, Visit&& visit) {
     visit("split_file", c.split_file);
     visit("fold", c.fold);
     visit("split_seed", c.split_seed);
+    visit("hold_out_class", c.hold_out_class);
     visit("order", c.order);
     visit("augment", c.augment);
     visit("augmentation", c.augmentation);

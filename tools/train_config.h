@@ -20,6 +20,7 @@ struct TrainConfig {
     std::string split_file;        ///< CSV with a fold column; empty: made by seed
     int fold = 0;
     std::int64_t split_seed = -1;    ///< of the split; -1: seed
+    std::string hold_out_class;      ///< a class that is neither trained, validated nor tested; empty: none
     std::string order = "shuffled";  ///< sequential, shuffled or balanced
     std::string augment = "light";   ///< none, light, full: where the single settings below start from
     AugmentOptions augmentation;     ///< after the preset and the single flags

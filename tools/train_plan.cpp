@@ -140,7 +140,7 @@ bool has_finished(const fs::path& folder) {
 
 TrainPlan plan_folds(const TrainConfig& common, int folds) {
     require(common.split != "all", "--folds: --split all holds nothing out; leave it out");
-    const PackedDataset data{fs::path(common.data)};
+    const PackedDataset data = open_data(common, common.data);
     const int classes = static_cast<int>(data.class_names().size());
     const bool leaky = common.split == "leaky";
     std::vector<std::string> notices;
@@ -209,8 +209,7 @@ TrainPlan open_train_plan(const fs::path& folder, const std::string& data) {
 }
 
 void require_trainable(const TrainConfig& config) {
-    const PackedDataset data(config.data);
-    split_of(config, data);
+    split_of(config, open_data(config, config.data));
     const auto model = build_model(config.model, {.width = config.width, .lstm_hidden = config.lstm_hidden});
     check_patterns(config, model->parts().parameters);
     if (!config.init.empty()) {

@@ -170,7 +170,7 @@ class Training {
 };
 
 Training::Training(const TrainConfig& config, bool resume, StopCondition should_stop)
-    : resume_(resume), should_stop_(std::move(should_stop)), data_(std::filesystem::path(config.data)) {
+    : resume_(resume), should_stop_(std::move(should_stop)), data_(open_data(config, config.data)) {
     run_.folder = std::filesystem::path(config.out);
     run_.config = config;
     if (resume) {
@@ -189,14 +189,15 @@ Training::Training(const TrainConfig& config, bool resume, StopCondition should_
     for (const Sample& sample : data_.samples()) {
         labels_.push_back(sample.label);
     }
-    const int data_classes = static_cast<int>(data_.class_names().size());
+    const std::vector<std::string> trained = trained_classes(run_.config, data_);
+    const int data_classes = static_cast<int>(trained.size());
     const int classes = run_.config.classes > 0 ? run_.config.classes : data_classes;
     require(classes >= data_classes, "train: --classes {} but the data set has {} classes", classes, data_classes);
     require(!split_.train.empty(), "train: the training part is empty ({})", split_.description);
 
     RunFacts& facts = run_.facts;
     if (!resume) {
-        facts.class_names = data_.class_names();
+        facts.class_names = trained;
         for (int i = data_classes; i < classes; ++i) {
             facts.class_names.push_back(fmt::format("class_{}", i));
         }

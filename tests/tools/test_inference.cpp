@@ -246,15 +246,15 @@ TEST(PredictDataset, AveragesTheViewsOfEveryNetworkByItself) {
     const TempDir folder;
     const PackedDataset data(pack(folder, 40));
     const auto narrow = small_model(), wide = small_model(5);
-    const std::vector<Network> networks{{narrow.get(), {kSide, {0.5f, 0.4f, 0.3f}, {0.2f, 0.3f, 0.4f}}},
-                                        {wide.get(), {36, kImageNetMean, kImageNetStd}}};
+    const std::vector<PreparedNetwork> networks{{narrow.get(), {kSide, {0.5f, 0.4f, 0.3f}, {0.2f, 0.3f, 0.4f}}},
+                                                {wide.get(), {36, kImageNetMean, kImageNetStd}}};
     const std::vector<int> rows{4, 0, 5};
     for (const char* name : {"flips", "crops:9"}) {
         const Tta tta = parse_tta(name);
         const std::vector<Predictions> predictions = predict_dataset(networks, data, rows, tta, 4);
         ASSERT_EQ(predictions.size(), 2u);
         for (std::size_t m = 0; m < 2; ++m) {
-            const Network& network = networks[m];
+            const PreparedNetwork& network = networks[m];
             const int size = network.input.size, side = square_side(tta, size, 40), views = view_count(tta);
             validate(predictions[m], name);
             for (std::size_t i = 0; i < rows.size(); ++i) {
@@ -296,9 +296,9 @@ TEST(PredictDataset, AveragesTheViewsOfEveryNetworkByItself) {
 
 TEST(PredictViews, ReadsEveryImageOnceAndNamesThePoisonedOne) {
     const auto model = small_model();
-    const std::vector<Network> networks{{model.get(), {kSide, kImageNetMean, kImageNetStd}},
-                                        {model.get(), {kSide + 1, kImageNetMean, kImageNetStd}},
-                                        {model.get(), {kSide, kImageNetStd, kImageNetStd}}};
+    const std::vector<PreparedNetwork> networks{{model.get(), {kSide, kImageNetMean, kImageNetStd}},
+                                                {model.get(), {kSide + 1, kImageNetMean, kImageNetStd}},
+                                                {model.get(), {kSide, kImageNetStd, kImageNetStd}}};
     std::vector<std::atomic<int>> reads(11);
     const auto read = [&](std::int64_t index, std::span<const int> sides, std::span<Image> squares) {
         ++reads[static_cast<std::size_t>(index)];

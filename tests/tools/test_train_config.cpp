@@ -74,6 +74,7 @@ TrainConfig unusual() {
     c.threads = 3;
     c.loader_threads = 2;
     c.device = "cpu";
+    c.hold_out_class = "df";
     c.backend = "vendor";
     c.precision = "bf16";
     c.resident = "off";
