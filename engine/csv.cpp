@@ -162,21 +162,6 @@ std::string CsvTable::header_text() const {
     return printable(names, 200) + (other_separator ? "; it seems not to be separated by commas" : "");
 }
 
-std::string csv_field(std::string_view field) {
-    if (field.find_first_of(",\"\r\n") == std::string_view::npos &&
-        (field.empty() || (field.front() != ' ' && field.back() != ' '))) {
-        return std::string(field);
-    }
-    std::string result = "\"";
-    for (const char c : field) {
-        result += c;
-        if (c == '"') {
-            result += '"';
-        }
-    }
-    return result + "\"";
-}
-
 CsvTable read_csv(const std::filesystem::path& path) {
     return {read_text_file(path, kLargestFile), path.string()};
 }

@@ -46,9 +46,6 @@ class CsvTable {
     std::vector<std::size_t> lines_;        // of each row
 };
 
-/// `field` as it stands in a CSV file: in quotes where it holds a separator, a quote, a line end, or a space at an end.
-std::string csv_field(std::string_view field);
-
 /// Reads a CSV file of at most 256 MiB.
 CsvTable read_csv(const std::filesystem::path& path);
 

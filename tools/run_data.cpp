@@ -57,6 +57,8 @@ Split whole_split(const TrainConfig& config, const PackedDataset& data) {
                  : make_honest_split(data.samples(), classes, split_seed_of(config));
 }
 
+}  // namespace
+
 void require_known_classes(const PackedDataset& data, const std::vector<std::string>& known,
                            const std::filesystem::path& run) {
     const std::vector<std::string>& names = data.class_names();
@@ -64,8 +66,6 @@ void require_known_classes(const PackedDataset& data, const std::vector<std::str
             "{}: its classes are {}, those of run {} are {}; prepare it with --class-names", data.path().string(),
             fmt::join(names, ","), run.string(), fmt::join(known, ","));
 }
-
-}  // namespace
 
 Split split_of(const TrainConfig& config, const PackedDataset& data) {
     Split split = whole_split(config, data);
