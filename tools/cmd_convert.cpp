@@ -56,31 +56,39 @@ std::string listed(const std::vector<std::string>& names) {
     return names.empty() ? "none" : fmt::format("{}", fmt::join(names, ", "));
 }
 
-std::unique_ptr<Model> new_model(const Options& options, int classes) {
-    return make_model(
-        options.model,
-        {.classes = classes, .width = options.width, .lstm_hidden = options.lstm_hidden, .seed = options.seed});
+ModelOptions model_options(const Options& options, int classes) {
+    return {.classes = classes, .width = options.width, .lstm_hidden = options.lstm_hidden, .seed = options.seed};
 }
 
 /// Weights as they are drawn before any training.
 Source from_seed(const Options& options) {
     say("{}: initial weights of seed {}", options.model, options.seed);
-    return {new_model(options, options.classes), options.model, {224, kImageNetMean, kImageNetStd}, {}};
+    return {make_model(options.model, model_options(options, options.classes)),
+            options.model,
+            {224, kImageNetMean, kImageNetStd},
+            {}};
 }
 
 Source from_weights(const Options& options) {
     const SafetensorsFile file(options.weights);
-    Source source{new_model(options, 1), options.model, input_settings(file), file.metadata()};
+    Source source{build_model(options.model, model_options(options, 1)), options.model, input_settings(file),
+                  file.metadata()};
     const KeyMap map = key_map_for(*source.model, options.model, file, options.names);
-    const int in_file = classes_in_file(file, map.theirs(source.model->classifier_prefixes().front()));
+    const std::string prefix = map.theirs(source.model->classifier_prefixes().front());
+    const int in_file = classes_in_file(file, prefix);
     const int classes = options.classes > 0 ? options.classes : in_file;
     require(classes > 0, "{}: holds no classifier ({}*); say by --classes how many classes a new one is to have",
-            options.weights, map.theirs(source.model->classifier_prefixes().front()));
-    if (classes != 1) {
-        source.model = new_model(options, classes);
+            options.weights, prefix);
+    const auto load = [&] {
+        return load_weights(*source.model, file, options.classes > 0,
+                            [&](std::string_view ours) { return map.theirs(ours); });
+    };
+    source.model = build_model(options.model, model_options(options, classes));
+    LoadReport report = load();
+    if (!report.reinitialized.empty()) {
+        source.model = make_model(options.model, model_options(options, classes));
+        report = load();
     }
-    const LoadReport report =
-        load_weights(*source.model, file, options.classes > 0, [&](std::string_view ours) { return map.theirs(ours); });
     say("{}: {} with the names of {}", options.weights, options.model, map.origin);
     say("matched: {} tensors", report.matched);
     say("re-initialised: {}{}", listed(report.reinitialized),
