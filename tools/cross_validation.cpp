@@ -13,6 +13,7 @@
 #include "kernels/error.h"
 #include "tools/console.h"
 #include "tools/evaluation.h"
+#include "tools/json_file.h"
 #include "tools/run_directory.h"
 
 namespace cutis {
@@ -152,7 +153,7 @@ void finish_cross_validation(const fs::path& folder, const std::vector<std::stri
         evaluation.intervals.balanced_accuracy.low, evaluation.intervals.balanced_accuracy.high);
     write_predictions_csv(folder / "predictions_oof.csv", evaluation.predictions);
     write_file_atomically(folder / "evaluation_oof.json", metrics_to_json(evaluation));
-    write_file_atomically(folder / kFoldsFile, json.dump(2) + "\n");  // last: it says that all is there
+    write_json_file(folder / kFoldsFile, json);  // last: it says that all is there
     say("{}", (folder / kFoldsFile).string());
 }
 

@@ -7,6 +7,7 @@
 #include "engine/text.h"
 #include "kernels/error.h"
 #include "tools/ensemble.h"
+#include "tools/json_file.h"
 
 // ensemble.json: reading and writing.
 
@@ -101,13 +102,7 @@ void save_ensemble(const Ensemble& ensemble) {
         json["stacking"] = {
             {"c", ensemble.fit.c}, {"weights", ensemble.fit.stacking->weights}, {"bias", ensemble.fit.stacking->bias}};
     }
-    std::string text;
-    try {
-        text = json.dump(2) + "\n";
-    } catch (const Json::type_error&) {
-        fail("{}: a path or class name is not UTF-8, which JSON cannot hold; rename it", file.string());
-    }
-    write_file_atomically(file, text);
+    write_json_file(file, json);
 }
 
 }  // namespace cutis

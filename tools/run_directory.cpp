@@ -11,6 +11,7 @@
 #include "engine/text.h"
 #include "kernels/error.h"
 #include "models/weights.h"
+#include "tools/json_file.h"
 
 namespace cutis {
 namespace {
@@ -123,14 +124,7 @@ void save_run(const Run& run) {
     Json json = Json::object();
     for_each_fact(run.facts, [&](const char* key, const auto& member) { json[key] = to_value(member); });
     json["train"] = to_json(run.config);
-    const std::filesystem::path file = run.file(kConfigFile);
-    std::string text;
-    try {
-        text = json.dump(2) + "\n";
-    } catch (const Json::type_error&) {
-        fail("{}: a path or class name is not UTF-8, which JSON cannot hold; rename it", file.string());
-    }
-    write_file_atomically(file, text);
+    write_json_file(run.file(kConfigFile), json);
 }
 
 namespace {

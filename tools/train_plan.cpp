@@ -20,6 +20,7 @@
 #include "tools/console.h"
 #include "tools/cross_validation.h"
 #include "tools/device_choice.h"
+#include "tools/json_file.h"
 #include "tools/run_data.h"
 #include "tools/run_directory.h"
 #include "tools/run_report.h"
@@ -120,13 +121,7 @@ void save_plan(const TrainPlan& plan) {
     for (const PlannedRun& run : plan.runs) {
         json["runs"].push_back({{"name", run.name}, {"train", to_json(run.config)}});
     }
-    std::string text;
-    try {
-        text = json.dump(2) + "\n";
-    } catch (const Json::type_error&) {
-        fail("{}: a path is not UTF-8, which JSON cannot hold; rename it", (plan.folder / kPlanFile).string());
-    }
-    write_file_atomically(plan.folder / kPlanFile, text);
+    write_json_file(plan.folder / kPlanFile, json);
 }
 
 /// Whether the run ended and left all that a run leaves.
