@@ -51,6 +51,11 @@ void for_each_unit(Self& self, Body&& body) {
     body(self.head.front(), head + ".0", head + ".1");
 }
 
+const ModelOptions& checked(const ModelOptions& options) {
+    check_classes("mobilenet_v2", options.classes);
+    return options;
+}
+
 }  // namespace
 
 InvertedResidual::InvertedResidual(int c_in, int c_out, int stride, int expansion)
@@ -129,41 +134,34 @@ Shape MobileNetV2Trunk::summarize_features(int size, std::vector<LayerSummary>& 
     return shape;
 }
 
-MobileNetV2::MobileNetV2(const ModelOptions& chosen) : MobileNetV2Trunk(chosen.width), options(chosen) {
-    check_classes("mobilenet_v2", options.classes);
-    classifier_weight = Variable(Tensor::zeros({options.classes, last_channels()}), true);
-    classifier_bias = Variable(Tensor::zeros({options.classes}), true);
-}
+MobileNetV2::MobileNetV2(const ModelOptions& chosen)
+    : MobileNetV2Trunk(chosen.width),
+      options(checked(chosen)),
+      classifier({.c_in = last_channels(), .c_out = chosen.classes, .init = WeightInit::small}) {}
 
 Variable MobileNetV2::forward(const Variable& images, const ForwardContext& context) {
     Variable x = features(images, context, true);
     if (context.training) {
         x = dropout(x, options.dropout, context.dropout_key());
     }
-    if (context.linear_input != nullptr) {
-        *context.linear_input = x;
-    }
-    return linear(x, classifier_weight, classifier_bias);
+    return classifier.forward(x, context);
 }
 
 void MobileNetV2::visit(Parts& parts) const {
     visit_features(parts);
-    parts.parameters.push_back({"classifier.1.weight", classifier_weight, WeightLayout::same, true});
-    parts.parameters.push_back({"classifier.1.bias", classifier_bias, WeightLayout::same, false});
+    classifier.visit("classifier.1", parts);
 }
 
 void MobileNetV2::init(std::uint64_t seed) {
     init_features(seed);
-    init_normal(classifier_weight.value(), WeightLayout::same, 0.01f, seed, "classifier.1.weight");
-    classifier_bias.value().fill(0.0f);
+    classifier.init(seed, "classifier.1");
 }
 
 std::vector<LayerSummary> MobileNetV2::summarize(int size) const {
     std::vector<LayerSummary> layers;
     const Shape shape = summarize_features(size, layers);
     layers.push_back({"pool", "global average", {shape[3]}, 0, 0});
-    const std::int64_t weights = classifier_weight.value().elements();
-    layers.push_back({"classifier.1", "linear", {options.classes}, weights + options.classes, weights});
+    classifier.summarize("classifier.1", {shape[3]}, layers);
     return layers;
 }
 

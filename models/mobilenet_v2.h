@@ -49,7 +49,7 @@ struct MobileNetV2 final : Model, MobileNetV2Trunk {
     int least_size() const override { return 32; }
 
     ModelOptions options;
-    Variable classifier_weight, classifier_bias;  ///< classifier.1
+    Linear classifier;  ///< classifier.1
 };
 
 }  // namespace cutis

@@ -83,6 +83,14 @@ void append_mean_probabilities(const std::vector<float>& logits, std::int64_t ro
     }
 }
 
+/// Image `row` of the data set as a square of `side`.
+Image resized_image(const PackedDataset& data, int row, int side) {
+    Image image{side, side,
+                std::vector<std::uint8_t>(static_cast<std::size_t>(side) * static_cast<std::size_t>(side) * 3)};
+    write_resized(data.image(static_cast<std::size_t>(row)).data(), data.image_size(), side, image.rgb.data());
+    return image;
+}
+
 }  // namespace
 
 std::array<float, 3> parse_three(std::string_view text, std::string_view what) {
@@ -155,11 +163,8 @@ std::vector<float> predict_logits(Model& model, std::int64_t count, int size, in
 
 ReadInput dataset_reader(const PackedDataset& data, std::span<const int> indices, const InputSettings& input) {
     return [&data, indices, input](std::int64_t i, float* out) {
-        const auto row = static_cast<std::size_t>(indices[static_cast<std::size_t>(i)]);
-        const int side = data.image_size();
-        PhiloxStream unused(0, RandomPurpose::augment, 0);
-        augment_to_float(data.image(row).data(), side, side, AugmentOptions{}, unused, input.mean.data(),
-                         input.std.data(), input.size, out);
+        const Image image = resized_image(data, indices[static_cast<std::size_t>(i)], input.size);
+        to_float(image.rgb.data(), image.height, image.width, input.mean.data(), input.std.data(), out);
     };
 }
 
@@ -234,12 +239,8 @@ std::vector<Predictions> predict_dataset(std::span<const PreparedNetwork> networ
         }
     }
     const auto read = [&](std::int64_t index, std::span<const int> sides, std::span<Image> squares) {
-        const auto row = static_cast<std::size_t>(indices[static_cast<std::size_t>(index)]);
-        const std::span<const std::uint8_t> rgb = data.image(row);
-        for (std::size_t s = 0; s < sides.size(); ++s) {
-            const auto side = static_cast<std::size_t>(sides[s]);
-            squares[s] = {sides[s], sides[s], std::vector<std::uint8_t>(side * side * 3)};
-            write_resized(rgb.data(), data.image_size(), sides[s], squares[s].rgb.data());
+        for (std::size_t k = 0; k < sides.size(); ++k) {
+            squares[k] = resized_image(data, indices[static_cast<std::size_t>(index)], sides[k]);
         }
     };
     std::vector<std::vector<float>> probabilities = predict_views(networks, static_cast<std::int64_t>(indices.size()),

@@ -42,7 +42,7 @@ void expect_equal(const Model& a, const Model& b, const std::string& except = "n
 }
 
 Values classifier_of(const MobileNetV2& model) {
-    return to_values(model.classifier_weight.value());
+    return to_values(model.classifier.weight.value());
 }
 
 // A file with the tensors of another, each behind `change`, which may rename, replace or (by an empty name) drop it.
@@ -104,9 +104,9 @@ TEST_F(Weights, LieInTheFileAsInPyTorch) {
 
 TEST_F(Weights, MarkTheModelsTensorsChanged) {
     MobileNetV2 other = network(5, 2);
-    const std::uint64_t version = other.classifier_weight.value().version();
+    const std::uint64_t version = other.classifier.weight.value().version();
     load_weights(other, SafetensorsFile(path), false);
-    EXPECT_GT(other.classifier_weight.value().version(), version);
+    EXPECT_GT(other.classifier.weight.value().version(), version);
 }
 
 TEST_F(Weights, ForAnotherNumberOfClassesLeaveTheClassifierInitialised) {
