@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -25,19 +24,6 @@ struct Options {
     int bootstrap = 1000;
     int batch_size = 32, threads = 0;
 };
-
-std::vector<double> shares(const std::string& text) {
-    std::vector<double> values;
-    for (const std::string& part : comma_list("--keep", text)) {
-        double value = 0;
-        const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-        if (error != std::errc() || end != part.data() + part.size() || !(value > 0 && value <= 1)) {
-            throw Misuse(fmt::format("--keep '{}': shares above 0 and up to 1 are wanted, like 0.9,0.95", text));
-        }
-        values.push_back(value);
-    }
-    return values;
-}
 
 /// A way to score, with its values on val and on the images that are judged.
 struct Score {
@@ -119,16 +105,16 @@ void write_scores(const std::filesystem::path& path, const std::vector<std::stri
 void run(const Options& options) {
     require_within("--bootstrap", options.bootstrap, 1, 100000);
     require_within("--batch-size", options.batch_size, 1, 65536);
-    const std::vector<double> keep = shares(options.keep);
+    const std::vector<double> keep = number_list(
+        "--keep", options.keep, [](double share) { return share > 0 && share <= 1; },
+        "shares above 0 and up to 1 are wanted, like 0.9,0.95");
     use_threads(options.threads);
     const Run trained = open_run(options.run);
     require(!trained.config.hold_out_class.empty(),
             "run {}: knows every class of its data, so none is unknown to it; train one with --hold-out-class",
             options.run);
     const PackedDataset data = open_data(trained.config, options.data);
-    require(data.checksum() == trained.facts.data_checksum,
-            "{}: is not the data set of run {} (checksum {}, the run's is {}); give the run's own", options.data,
-            options.run, data.checksum(), trained.facts.data_checksum);
+    require_own_data(trained, data);
     const Split split = split_of(trained.config, data);
     require(!split.val.empty() && !split.test.empty() && !split.held_out.empty(),
             "run {}: needs val images for the threshold and test images of known and of held-out classes ({}); train "

@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <charconv>
 #include <cmath>
 #include <memory>
 
@@ -23,20 +22,6 @@ struct Options {
     int bootstrap = 1000;
     int batch_size = 32, threads = 0;
 };
-
-std::vector<double> prices(const std::string& text) {
-    std::vector<double> values;
-    for (const std::string& part : comma_list("--c", text)) {
-        double value = 0;
-        const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
-        if (error != std::errc() || end != part.data() + part.size() || !(value >= 1e-12 && value <= 1e12)) {
-            throw Misuse(fmt::format("--c '{}': numbers from 1e-12 to 1e12 are wanted, like 0.001,0.01", text));
-        }
-        values.push_back(value);
-    }
-    std::sort(values.begin(), values.end());
-    return values;
-}
 
 Predictions predictions_of(const LinearSvm& svm, const LabelledFeatures& images) {
     return {.class_names = svm.class_names,
@@ -84,14 +69,14 @@ void report(const Run& run, const LinearSvm& svm, const std::string& part, const
 void run(const Options& options) {
     require_within("--bootstrap", options.bootstrap, 1, 1000000);
     require_within("--batch-size", options.batch_size, 1, 65536);
-    const std::vector<double> c_values = prices(options.c);
+    std::vector<double> c_values = number_list(
+        "--c", options.c, [](double c) { return c >= 1e-12 && c <= 1e12; },
+        "numbers from 1e-12 to 1e12 are wanted, like 0.001,0.01");
+    std::sort(c_values.begin(), c_values.end());
     use_threads(options.threads);
     const Run trained = open_run(options.run);
     const PackedDataset data = open_data(trained.config, options.data);
-    require(data.checksum() == trained.facts.data_checksum,
-            "{}: is not the data set of run {} (checksum {}, the run's is {}); give the run's own, whose training part "
-            "the machines learn from",
-            options.data, options.run, data.checksum(), trained.facts.data_checksum);
+    require_own_data(trained, data);
     const Split split = split_of(trained.config, data);
     require(!split.val.empty(), "run {}: its split has no val images to choose C on ({}); train it with another split",
             options.run, split.description);

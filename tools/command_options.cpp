@@ -1,6 +1,7 @@
 #include "tools/command_options.h"
 
 #include <CLI/CLI.hpp>
+#include <charconv>
 
 #include "engine/text.h"
 #include "kernels/parallel.h"
@@ -88,6 +89,20 @@ std::vector<std::string> comma_list(std::string_view flag, std::string_view text
         begin = end + 1;
     }
     return parts;
+}
+
+std::vector<double> number_list(std::string_view flag, std::string_view text,
+                                const std::function<bool(double)>& allowed, std::string_view wanted) {
+    std::vector<double> values;
+    for (const std::string& part : comma_list(flag, text)) {
+        double value = 0;
+        const auto [end, error] = std::from_chars(part.data(), part.data() + part.size(), value);
+        if (error != std::errc() || end != part.data() + part.size() || !allowed(value)) {
+            throw Misuse(fmt::format("{} '{}': {}", flag, text, wanted));
+        }
+        values.push_back(value);
+    }
+    return values;
 }
 
 }  // namespace cutis

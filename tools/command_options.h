@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cstdint>
+#include <functional>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -40,5 +41,9 @@ std::array<float, 3> three_numbers(std::string_view flag, std::string_view text,
 
 /// "a,b,c" at its commas; an empty part is a Misuse.
 std::vector<std::string> comma_list(std::string_view flag, std::string_view text);
+
+/// The numbers of such a list. Misuse "<flag> '<text>': <wanted>" for what is none, or is not `allowed`.
+std::vector<double> number_list(std::string_view flag, std::string_view text,
+                                const std::function<bool(double)>& allowed, std::string_view wanted);
 
 }  // namespace cutis

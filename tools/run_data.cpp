@@ -75,6 +75,12 @@ Split split_of(const TrainConfig& config, const PackedDataset& data) {
     return split;
 }
 
+void require_own_data(const Run& run, const PackedDataset& data) {
+    require(data.checksum() == run.facts.data_checksum,
+            "{}: is not the data set of run {} (checksum {}, the run's is {}); give the run's own",
+            data.path().string(), run.folder.string(), data.checksum(), run.facts.data_checksum);
+}
+
 std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices) {
     std::vector<std::int64_t> counts(data.class_names().size(), 0);
     for (const int index : indices) {

@@ -27,6 +27,9 @@ std::uint64_t split_seed_of(const TrainConfig& config);
 void require_known_classes(const PackedDataset& data, const std::vector<std::string>& known,
                            const std::filesystem::path& run);
 
+/// Throws Error unless `data` is what `run` was trained on, whose split it then has.
+void require_own_data(const Run& run, const PackedDataset& data);
+
 /// Images per class of `indices`.
 std::vector<std::int64_t> class_counts(const PackedDataset& data, std::span<const int> indices);
 
