@@ -69,7 +69,7 @@ PreparedCall single_read(const Rows& s) {
     const Tensor y = arrays.input<T>(s.values());
     Tensor z = arrays.output<T>(s.values());
     return {arrays.bytes(), 7.0 * static_cast<double>(s.values()), [=, norm = NormArrays(s.c)]() mutable {
-                const cuda::BatchnormSaved saved{norm.batch_mean.data(), norm.batch_var.data(), norm.scale.data(),
+                const BatchnormSaved saved{norm.batch_mean.data(), norm.batch_var.data(), norm.scale.data(),
                                                  norm.shift.data(), norm.inv_std.data()};
                 cuda::batchnorm_forward<T>(z.data<T>(), saved, y.data<T>(), norm.a.data(), norm.b.data(), kEps,
                                            Activation::relu6, nullptr, s.rows, s.c, stream_of(gpu()));

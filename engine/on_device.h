@@ -3,6 +3,7 @@
 #include "engine/cuda_device.h"
 #include "engine/dtype.h"
 #include "kernels/augment.h"
+#include "kernels/backend.h"
 #include "kernels/batchnorm.h"
 #include "kernels/concat.h"
 #include "kernels/conv.h"
@@ -17,9 +18,16 @@
 #include "kernels/pool.h"
 #include "kernels/precision.h"
 #include "kernels/softmax_cross_entropy.h"
+#ifdef CUTIS_WITH_ONEDNN
+#include "kernels/vendor/onednn.h"
+#endif
+#ifdef CUTIS_WITH_CUDNN
+#include "kernels/vendor/cudnn.h"
+#endif
 
-/// One call for both devices: `on::add(device, z, a, b, n)` runs cpu::add or cuda::add on the device's stream. The
-/// kernels' own headers say what each does. A pair of device and type without a kernel (bf16 on the CPU) is an Error.
+/// One call for all devices and backends: `on::add(device, z, a, b, n)` runs cpu::add or cuda::add on the device's
+/// stream, or, by Backend::vendor, onednn::add or cudnn::add where the library has the operation. The kernels' own
+/// headers say what each does. A pair of device and type without a kernel (bf16 on the CPU) is an Error.
 
 namespace cutis {
 
@@ -44,6 +52,43 @@ namespace detail {
 }
 }  // namespace detail
 
+/// Whether vendors' kernels are wanted and this build has some for `device`.
+inline bool by_vendor(Device device) {
+#ifdef CUTIS_WITH_ONEDNN
+    if (device.kind == DeviceKind::cpu) {
+        return backend() == Backend::vendor;
+    }
+#endif
+#ifdef CUTIS_WITH_CUDNN
+    if (device.kind == DeviceKind::cuda) {
+        return backend() == Backend::vendor;
+    }
+#endif
+    return static_cast<void>(device), false;
+}
+
+#ifdef CUTIS_WITH_ONEDNN
+#define CUTIS_RUN_BY_ONEDNN(name)                                     \
+    if (device.kind == DeviceKind::cpu && by_vendor(device)) {        \
+        if constexpr (requires { onednn::name(args...); }) {          \
+            onednn::name(args...);                                    \
+            return;                                                   \
+        }                                                             \
+    }
+#else
+#define CUTIS_RUN_BY_ONEDNN(name)
+#endif
+#ifdef CUTIS_WITH_CUDNN
+#define CUTIS_RUN_BY_CUDNN(name, ...)                                             \
+    if (device.kind == DeviceKind::cuda && by_vendor(device)) {                   \
+        if constexpr (requires { cudnn::name(args..., __VA_ARGS__ Stream{}); }) { \
+            cudnn::name(args..., __VA_ARGS__ stream_of(device));                  \
+            return;                                                               \
+        }                                                                         \
+    }
+#else
+#define CUTIS_RUN_BY_CUDNN(name, ...)
+#endif
 #ifdef CUTIS_WITH_CUDA
 #define CUTIS_RUN_ON_CUDA(name, ...)                                             \
     if (device.kind == DeviceKind::cuda) {                                       \
@@ -58,6 +103,8 @@ namespace detail {
 #define CUTIS_ON_DEVICE(name, ...)                            \
     template <class... Args>                                  \
     void name(Device device, Args... args) {                  \
+        CUTIS_RUN_BY_ONEDNN(name)                             \
+        CUTIS_RUN_BY_CUDNN(name, __VA_ARGS__)                 \
         CUTIS_RUN_ON_CUDA(name, __VA_ARGS__)                  \
         if (device.kind == DeviceKind::cpu) {                 \
             if constexpr (requires { cpu::name(args...); }) { \
@@ -122,15 +169,35 @@ bool batchnorm_forward_fits([[maybe_unused]] Device device, [[maybe_unused]] std
     return false;
 #endif
 }
-template <class... Args>
-void batchnorm_forward(Device device, [[maybe_unused]] Args... args) {
-#ifdef CUTIS_WITH_CUDA
-    if (device.kind == DeviceKind::cuda) {
-        cuda::batchnorm_forward(args..., stream_of(device));
-        return;
+CUTIS_ON_DEVICE(vendor_lstm_forward, matrix_precision() CUTIS_COMMA)   // with a vendor's workspace: by it alone
+CUTIS_ON_DEVICE(vendor_lstm_backward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(batchnorm_forward)  // where it fits, or by the vendor
+CUTIS_ON_DEVICE(batchnorm_backward)  // by the vendor alone: natively it is made of the parts above
+
+/// How many values max_pool_forward leaves for max_pool_backward.
+inline std::int64_t max_pool_marks([[maybe_unused]] Device device, const PoolShape& shape) {
+#ifdef CUTIS_WITH_ONEDNN
+    if (device.kind == DeviceKind::cpu && by_vendor(device)) {
+        return onednn::max_pool_marks(shape);
     }
 #endif
-    detail::no_kernel("batchnorm_forward", device);
+    return std::int64_t{shape.n} * shape.p() * shape.q() * shape.c;
+}
+
+/// Bytes that a vendor's LSTM leaves for its backward pass.
+inline std::int64_t lstm_workspace_bytes([[maybe_unused]] Device device, [[maybe_unused]] DType type,
+                                         [[maybe_unused]] const LstmShape& shape) {
+#ifdef CUTIS_WITH_ONEDNN
+    if (device.kind == DeviceKind::cpu) {
+        return onednn::lstm_workspace_bytes(shape);
+    }
+#endif
+#ifdef CUTIS_WITH_CUDNN
+    if (device.kind == DeviceKind::cuda) {
+        return cudnn::lstm_workspace_bytes(type, shape);
+    }
+#endif
+    return 0;
 }
 
 /// Makes a batch's images from bytes, on a GPU (kernels/augment.h); on the CPU apply_augmentation does.
@@ -148,6 +215,8 @@ void augment(Device device, [[maybe_unused]] Args... args) {
 #undef CUTIS_COMMA
 #undef CUTIS_ON_DEVICE
 #undef CUTIS_RUN_ON_CUDA
+#undef CUTIS_RUN_BY_CUDNN
+#undef CUTIS_RUN_BY_ONEDNN
 
 }  // namespace on
 }  // namespace cutis

@@ -1,10 +1,17 @@
+#include <utility>
+
 #include "engine/on_device.h"
+#include "engine/op_support.h"
 #include "engine/ops.h"
 #include "engine/profiler.h"
 #include "engine/trace.h"
 #include "kernels/error.h"
 
 namespace cutis {
+
+using detail::gradient_for;
+using detail::hand_over;
+using detail::pointer_or_null;
 
 Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& beta, BatchNormState& state,
                    Activation act, const Variable& residual, bool training) {
@@ -30,11 +37,13 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
         var = per_channel();
     }
     Tensor z = Tensor::empty(ys, type, device);
+    // A vendor's batchnorm takes its activation's gradient from its output, which a residual would hide.
+    const bool by_vendor = training && on::by_vendor(device) && !(residual && act != Activation::identity);
     by_type(type, [&]<class T>() {
         const T* const raw = y.value().data<T>();
         const T* const added = residual ? residual.value().data<T>() : nullptr;
-        if (training && on::batchnorm_forward_fits<T>(device, rows, c)) {
-            const cuda::BatchnormSaved saved{mean.data(), var.data(), scale.data(), shift.data(), inv_std.data()};
+        if (by_vendor || (training && on::batchnorm_forward_fits<T>(device, rows, c))) {
+            const BatchnormSaved saved{mean.data(), var.data(), scale.data(), shift.data(), inv_std.data()};
             on::batchnorm_forward(device, z.data<T>(), saved, raw, gamma.value().data(), beta.value().data(), state.eps,
                                   act, added, rows, c);
             return;
@@ -55,9 +64,11 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
     profile_work(0, {&y.value(), residual ? &residual.value() : nullptr, &z});
     trace_attributes<BatchNormAttributes>(state.running_mean, state.running_var, state.eps, act, training);
     return record("batchnorm", z, {y, gamma, beta, residual},
-                  [y, gamma, beta, residual, act, rows, c, channels, training, scale, shift, inv_std,
-                   saved_mean = Saved(mean, "batchnorm"), saved_y = Saved(y.value(), "batchnorm"),
-                   saved_gamma = Saved(gamma.value(), "batchnorm")](const Tensor& dz) {
+                  [y, gamma, beta, residual, act, rows, c, channels, training, by_vendor, scale, shift, inv_std,
+                   var = std::as_const(var), eps = state.eps, saved_mean = Saved(mean, "batchnorm"),
+                   saved_y = Saved(y.value(), "batchnorm"), saved_gamma = Saved(gamma.value(), "batchnorm"),
+                   saved_z = by_vendor && act != Activation::identity ? Saved(z, "batchnorm") : Saved()](
+                      const Tensor& dz) {
                       const Device on_this = dz.device();
                       const auto vector = [&] { return Tensor::empty(channels, DType::f32, on_this); };
                       Tensor dgamma = vector(), dbeta = vector();
@@ -65,6 +76,17 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
                       const float* const center = saved_mean.get().data();
                       by_type(dz.dtype(), [&]<class T>() {
                           const T* const raw = saved_y.get().data<T>();
+                          if (by_vendor) {
+                              Tensor dy = gradient_for(y);
+                              on::batchnorm_backward(
+                                  on_this, pointer_or_null<T>(dy), dgamma.data(), dbeta.data(), dz.data<T>(), raw,
+                                  act != Activation::identity ? std::as_const(saved_z.get()).data<T>() : nullptr,
+                                  BatchnormBatch{center, var.data(), inv_std.data(), eps}, saved_gamma.get().data(),
+                                  act, rows, c);
+                              profile_work(0, {&dy});
+                              hand_over(y, dy);
+                              return;
+                          }
                           on::batchnorm_reduce(on_this, static_cast<T*>(nullptr),
                                                NormalizeBackward{center, inv_std.data(), dgamma.data(), dbeta.data()},
                                                dz.data<T>(), raw, normalize, rows, c);

@@ -34,7 +34,7 @@ Variable max_pool(const Variable& x, const PoolOptions& options) {
     const ProfileRange range("max pool");
     const Device device = x.value().device();
     Tensor y = pooled(x.value(), shape.p(), shape.q(), x.value().dtype());
-    Tensor argmax = pooled(x.value(), shape.p(), shape.q(), DType::i32);
+    Tensor argmax = Tensor::empty({on::max_pool_marks(device, shape)}, DType::i32, device);
     by_type(y.dtype(), [&]<class T>() {
         on::max_pool_forward(device, y.data<T>(), argmax.data<std::int32_t>(), x.value().data<T>(), shape);
     });

@@ -118,8 +118,16 @@ LstmOutput lstm(const Variable& x, const LstmParameters& parameters, const Varia
     const Device device = x.value().device();
     const DType type = x.value().dtype();
     Tensor y = Tensor::empty({xs[0], xs[1], h}, type, device);
-    Tensor gates = Tensor::empty({xs[0], xs[1], 4 * h}, type, device);
-    Tensor cells = Tensor::empty({xs[0], xs[1], h}, DType::f32, device);
+    // What backward needs: natively the activated gates and every step's cell state, else what the vendor's library says.
+    const bool by_vendor = on::by_vendor(device);
+    Tensor gates, cells, workspace, last;
+    if (by_vendor) {
+        workspace = Tensor::empty({on::lstm_workspace_bytes(device, type, shape)}, DType::u8, device);
+        last = Tensor::empty({xs[0], h}, DType::f32, device);
+    } else {
+        gates = Tensor::empty({xs[0], xs[1], 4 * h}, type, device);
+        cells = Tensor::empty({xs[0], xs[1], h}, DType::f32, device);
+    }
     const Tensor cast_ih = cast(w_ih.value(), type), cast_hh = cast(w_hh.value(), type);
     const auto weights = [cast_ih, cast_hh, bias_ih = value_or_none(b_ih), bias_hh = value_or_none(b_hh)]<class T>(T*) {
         return LstmWeightsT<T>{cast_ih.data<T>(), cast_hh.data<T>(), pointer_or_null<float>(bias_ih),
@@ -130,6 +138,11 @@ LstmOutput lstm(const Variable& x, const LstmParameters& parameters, const Varia
     };
     by_type(type, [&]<class T>() {
         T* const of_type = nullptr;
+        if (by_vendor) {
+            on::vendor_lstm_forward(device, y.data<T>(), last.data(), workspace.raw(), x.value().data<T>(),
+                                    weights(of_type), start(of_type), shape);
+            return;
+        }
         on::lstm_forward(device, y.data<T>(), LstmSavedT<T>{gates.data<T>(), cells.data()}, x.value().data<T>(),
                          weights(of_type), start(of_type), shape);
     });
@@ -155,6 +168,13 @@ LstmOutput lstm(const Variable& x, const LstmParameters& parameters, const Varia
                 const LstmGradientsT<T> gradients{pointer_or_null<T>(dx),        pointer_or_null<float>(dw_ih),
                                                   pointer_or_null<float>(dw_hh), pointer_or_null<float>(db),
                                                   pointer_or_null<T>(dh0),       pointer_or_null<float>(dc0)};
+                if (by_vendor) {
+                    on::vendor_lstm_backward(dy.device(), gradients, dy.data<T>(), pointer_or_null<float>(dc_n),
+                                             saved_x.get().data<T>(), std::as_const(saved_y.get()).data<T>(),
+                                             std::as_const(last).data(), std::as_const(workspace).raw(),
+                                             weights(of_type), start(of_type), shape);
+                    return;
+                }
                 on::lstm_backward(dy.device(), gradients, dy.data<T>(), pointer_or_null<float>(dc_n),
                                   saved_x.get().data<T>(), std::as_const(saved_y.get()).data<T>(),
                                   LstmSavedT<T>{gates.data<T>(), cells.data()}, weights(of_type), start(of_type),
@@ -172,10 +192,12 @@ LstmOutput lstm(const Variable& x, const LstmParameters& parameters, const Varia
             hand_over(h0, dh0);
             hand_over(c0, dc0);
         });
-    Tensor last = Tensor::empty({xs[0], h}, DType::f32, device);
-    const ChannelPart<float> steps[] = {{nullptr, static_cast<int>((xs[1] - 1) * h)},
-                                        {last.data(), static_cast<int>(h)}};
-    on::split_channels(device, std::span<const ChannelPart<float>>(steps), std::as_const(cells).data(), xs[0]);
+    if (!by_vendor) {
+        last = Tensor::empty({xs[0], h}, DType::f32, device);
+        const ChannelPart<float> steps[] = {{nullptr, static_cast<int>((xs[1] - 1) * h)},
+                                            {last.data(), static_cast<int>(h)}};
+        on::split_channels(device, std::span<const ChannelPart<float>>(steps), std::as_const(cells).data(), xs[0]);
+    }
     const Variable cell = record("lstm cell state", last, {out}, [out, late](const Tensor& dc) {
         require(!*late, "lstm: the final cell state has two gradients");
         *late = dc;

@@ -54,6 +54,17 @@ struct GradientOnLoadT {
 };
 using GradientOnLoad = GradientOnLoadT<float>;
 
+/// What a training step's forward pass keeps of one batchnorm; all of length c, all written.
+struct BatchnormSaved {
+    float *mean, *var;
+    float *scale, *shift, *inv_std;
+};
+/// What of it a vendor's backward pass reads.
+struct BatchnormBatch {
+    const float *mean, *var, *inv_std;
+    float eps;
+};
+
 namespace cpu {
 
 /// mean[c], var[c] (biased) of y over its rows; one pass, squares taken around a value of the channel itself and summed
@@ -116,12 +127,6 @@ void batchnorm_gradient_coefficients(float* a, float* b, float* d, const float* 
 template <class T>
 void batchnorm_apply_gradient(T* dy, const T* dz, const GradientOnLoadT<T>& on_load, const Normalize* normalize,
                               std::int64_t rows, int c, Stream stream);
-
-/// What a training step's forward pass keeps of one batchnorm; all of length c, all written.
-struct BatchnormSaved {
-    float *mean, *var;
-    float *scale, *shift, *inv_std;
-};
 
 /// Whether batchnorm_forward takes these sizes: all rows of a slice of channels stay in a block's shared memory (the
 /// last stages of a network; 96 KiB, two blocks to a multiprocessor).

@@ -10,8 +10,8 @@
 #include "kernels/parallel.h"
 #include "kernels/reduction.h"
 #include "kernels/simd/rows.h"
-#if defined(CUTIS_USE_ONEDNN)
-#include "kernels/conv_onednn.h"
+#if defined(CUTIS_WITH_ONEDNN)
+#include "kernels/vendor/onednn.h"
 #endif
 
 // A block of output pixels is turned into a matrix, one row of r * s * c / groups inputs a pixel (im2col), small enough
@@ -177,9 +177,9 @@ void conv_forward(float* y, const float* x, const float* w, const float* bias, c
     check(s);
     const Geometry geometry(s);
     require(statistics == nullptr || s.n >= 1, "convolution: statistics of an empty batch");
-#if defined(CUTIS_USE_ONEDNN)
+#if defined(CUTIS_WITH_ONEDNN)
     if (onednn::serves(s)) {
-        onednn::conv_forward(y, x, w, bias, s);
+        onednn::conv_forward(y, x, w, bias, s, nullptr);
         if (statistics != nullptr) {
             batchnorm_statistics(statistics->mean, statistics->var, y, geometry.pixels, s.k, stream);
         }
@@ -222,7 +222,7 @@ void conv_backward(float* dx, float* dw, float* db, const float* g, const Gradie
                    const float* x, const float* w, const ConvShape& s, [[maybe_unused]] Stream stream) {
     check(s);
     const Geometry geometry(s);
-#if defined(CUTIS_USE_ONEDNN)
+#if defined(CUTIS_WITH_ONEDNN)
     if (onednn::serves(s)) {
         const float* dy = g;
         if (gradient_on_load != nullptr) {

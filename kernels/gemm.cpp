@@ -5,7 +5,7 @@
 #include "kernels/error.h"
 #include "kernels/parallel.h"
 
-#if defined(CUTIS_USE_ONEDNN)
+#if defined(CUTIS_WITH_ONEDNN)
 #include <dnnl.h>
 #else
 #include "kernels/simd/rows.h"
@@ -14,7 +14,7 @@
 namespace cutis::cpu {
 namespace {
 
-#if !defined(CUTIS_USE_ONEDNN)
+#if !defined(CUTIS_WITH_ONEDNN)
 
 // A panel of b, kDepth x 2 vectors, stays in the first-level cache while all rows of a pass by.
 constexpr std::int64_t kDepth = 256;
@@ -67,7 +67,7 @@ void gemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int
         }
         return;
     }
-#if defined(CUTIS_USE_ONEDNN)
+#if defined(CUTIS_WITH_ONEDNN)
     const dnnl_status_t status =
         dnnl_sgemm(transpose_a == Transpose::yes ? 'T' : 'N', transpose_b == Transpose::yes ? 'T' : 'N', m, n, k, 1.0f,
                    a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);

@@ -91,7 +91,7 @@ void add_batchnorm(Cases& cases, const char* type, std::int64_t rows, int c) {
         if (cuda::batchnorm_forward_fits<T>(rows, c)) {
             cases.push_back({"batchnorm_forward", shape + (more ? " residual" : ""),
                              cuda::batchnorm_forward_traffic<T>(more, rows, c), [=](DeviceMemory& m) {
-                                 const cuda::BatchnormSaved saved{m.zeros<float>(c), m.zeros<float>(c),
+                                 const BatchnormSaved saved{m.zeros<float>(c), m.zeros<float>(c),
                                                                   m.zeros<float>(c), m.zeros<float>(c),
                                                                   m.zeros<float>(c)};
                                  cuda::batchnorm_forward<T>(m.zeros<T>(size), saved, m.zeros<T>(size),
