@@ -53,19 +53,27 @@ class Nobody;
 }
 }  // namespace detail
 
-/// Whether vendors' kernels are wanted and this build has some for `device`.
-inline bool by_vendor(Device device) {
+/// Whether this build has a vendor's kernels for `device`.
+constexpr bool has_vendor(Device device) {
+    switch (device.kind) {
+        case DeviceKind::cpu:
 #ifdef CUTIS_WITH_ONEDNN
-    if (device.kind == DeviceKind::cpu) {
-        return backend() == Backend::vendor;
-    }
+            return true;
+#else
+            return false;
 #endif
+        case DeviceKind::cuda:
+            break;
+    }
 #ifdef CUTIS_WITH_CUDNN
-    if (device.kind == DeviceKind::cuda) {
-        return backend() == Backend::vendor;
-    }
+    return true;
+#else
+    return false;
 #endif
-    return static_cast<void>(device), false;
+}
+/// Whether they are wanted, too.
+inline bool by_vendor(Device device) {
+    return has_vendor(device) && backend() == Backend::vendor;
 }
 
 #ifdef CUTIS_WITH_ONEDNN

@@ -49,6 +49,14 @@ dnnl::engine& engine() {
     return cpu;
 }
 
+memory::desc layout(const memory::dims& sizes, memory::format_tag tag) {
+    try {
+        return {sizes, memory::data_type::f32, tag};
+    } catch (const dnnl::error& error) {
+        fail("oneDNN, sizes {}: {}", fmt::join(sizes, " x "), error.what());
+    }
+}
+
 dnnl::primitive_attr attributes() {
     dnnl::primitive_attr result;
     result.set_scratchpad_mode(dnnl::scratchpad_mode::user);

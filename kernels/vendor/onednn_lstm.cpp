@@ -30,20 +30,19 @@ struct Layouts {
     memory::desc x, y, state, w_ih, w_hh, any_w_ih, any_w_hh, bias;
 };
 
-Key key_of(std::string_view operation, const LstmShape& s, bool has_start) {
-    return {operation, {s.n, s.t, s.c, s.h, has_start}};
+Key key_of(std::string_view operation, const LstmShape& s) {
+    return {operation, {s.n, s.t, s.c, s.h}};
 }
 
-auto forward_description(const Layouts& l, bool has_start) {
-    const memory::desc start = has_start ? l.state : memory::desc();
+auto forward_description(const Layouts& l) {
     return describe<dnnl::lstm_forward>(dnnl::prop_kind::forward_training,
-                                        dnnl::rnn_direction::unidirectional_left2right, l.x, start, start, l.any_w_ih,
-                                        l.any_w_hh, l.bias, l.y, l.state, l.state)();
+                                        dnnl::rnn_direction::unidirectional_left2right, l.x, l.state, l.state,
+                                        l.any_w_ih, l.any_w_hh, l.bias, l.y, l.state, l.state)();
 }
 
-Handle forward_primitive(const Key& key, const Layouts& l, bool has_start) {
+Handle forward_primitive(const Key& key, const Layouts& l) {
     return prepared(key, [&] {
-        const auto description = forward_description(l, has_start);
+        const auto description = forward_description(l);
         return prepare<dnnl::lstm_forward>(description, {{DNNL_ARG_SRC_LAYER, l.x},
                                                          {DNNL_ARG_SRC_ITER, l.state},
                                                          {DNNL_ARG_SRC_ITER_C, l.state},
@@ -57,14 +56,13 @@ Handle forward_primitive(const Key& key, const Layouts& l, bool has_start) {
     });
 }
 
-Handle backward_primitive(const Key& key, const Layouts& l, bool has_start) {
+Handle backward_primitive(const Key& key, const Layouts& l) {
     return prepared(key, [&] {
-        const memory::desc start = has_start ? l.state : memory::desc();
-        const auto hint = forward_description(l, has_start);
-        const auto description =
-            describe<dnnl::lstm_backward>(dnnl::prop_kind::backward, dnnl::rnn_direction::unidirectional_left2right,
-                                          l.x, start, start, l.any_w_ih, l.any_w_hh, l.bias, l.y, l.state, l.state, l.x,
-                                          start, start, l.any_w_ih, l.any_w_hh, l.bias, l.y, l.state, l.state)(hint);
+        const auto hint = forward_description(l);
+        const auto description = describe<dnnl::lstm_backward>(
+            dnnl::prop_kind::backward, dnnl::rnn_direction::unidirectional_left2right, l.x, l.state, l.state,
+            l.any_w_ih, l.any_w_hh, l.bias, l.y, l.state, l.state, l.x, l.state, l.state, l.any_w_ih, l.any_w_hh,
+            l.bias, l.y, l.state, l.state)(hint);
         return prepare<dnnl::lstm_backward>(description,
                                             {{DNNL_ARG_SRC_LAYER, l.x},
                                              {DNNL_ARG_SRC_ITER, l.state},
@@ -103,17 +101,12 @@ struct States {
     float* next;
 };
 
-// Both or none: the library knows no single state.
+// A state that is not given is zeros: without any the library (2.6) reads what it never wrote.
 struct Start {
     Start(const LstmState& given, States& states)
-        : h0(given.h0 == nullptr && given.c0 != nullptr ? states.zeros() : given.h0),
-          c0(given.c0 == nullptr && given.h0 != nullptr ? states.zeros() : given.c0) {}
+        : h0(given.h0 != nullptr ? given.h0 : states.zeros()), c0(given.c0 != nullptr ? given.c0 : states.zeros()) {}
     const float *h0, *c0;
 };
-
-bool has_start(const LstmState& start) {
-    return start.h0 != nullptr || start.c0 != nullptr;
-}
 
 const float* joint_bias(const LstmWeights& weights, int h, float* sum) {
     for (int i = 0; i < 4 * h; ++i) {
@@ -126,21 +119,16 @@ const float* joint_bias(const LstmWeights& weights, int h, float* sum) {
 }  // namespace
 
 std::int64_t lstm_workspace_bytes(const LstmShape& shape) {
-    const Layouts layouts(shape);
-    std::size_t bytes = 0;
-    for (const bool start : {false, true}) {
-        const Handle primitive = forward_primitive(key_of("lstm", shape, start), layouts, start);
-        bytes = std::max(bytes, primitive->layouts.at(DNNL_ARG_WORKSPACE).get_size());
-    }
-    return static_cast<std::int64_t>(bytes);
+    const Handle primitive = forward_primitive(key_of("lstm", shape), Layouts(shape));
+    return static_cast<std::int64_t>(primitive->layouts.at(DNNL_ARG_WORKSPACE).get_size());
 }
 
 void vendor_lstm_forward(float* y, float* c_n, void* workspace, const float* x, const LstmWeights& weights,
                          const LstmState& start, const LstmShape& s) {
     const Layouts layouts(s);
-    const Key key = key_of("lstm", s, has_start(start));
-    const Handle primitive = forward_primitive(key, layouts, has_start(start));
-    States states(s, 2);
+    const Key key = key_of("lstm", s);
+    const Handle primitive = forward_primitive(key, layouts);
+    States states(s, 3);
     float* const h_n = states.take();
     const Start from(start, states);
     const float* const w_ih =
@@ -164,8 +152,8 @@ void vendor_lstm_backward(const LstmGradients& gradients, const float* dy, const
                           const float* y, const float* c_n, const void* workspace, const LstmWeights& weights,
                           const LstmState& start, const LstmShape& s) {
     const Layouts layouts(s);
-    const Key key = key_of("lstm's gradient", s, has_start(start));
-    const Handle primitive = backward_primitive(key, layouts, has_start(start));
+    const Key key = key_of("lstm's gradient", s);
+    const Handle primitive = backward_primitive(key, layouts);
     States states(s, 7);
     float* const h_n = states.take();
     for (int i = 0; i < s.n; ++i) {
@@ -174,12 +162,8 @@ void vendor_lstm_backward(const LstmGradients& gradients, const float* dy, const
     const Start from(start, states);
     const float* const dh_n = states.zeros();
     const float* const given_dc = dc_n != nullptr ? dc_n : states.zeros();
-    float* dh0 = gradients.dh0;
-    float* dc0 = gradients.dc0;
-    if (has_start(start)) {
-        dh0 = dh0 != nullptr ? dh0 : states.take();
-        dc0 = dc0 != nullptr ? dc0 : states.take();
-    }
+    float* const dh0 = gradients.dh0 != nullptr ? gradients.dh0 : states.take();
+    float* const dc0 = gradients.dc0 != nullptr ? gradients.dc0 : states.take();
     const auto layout_of = [&](int argument) -> const memory::desc& { return primitive->layouts.at(argument); };
     const float* const w_ih = reordered(layouts.w_ih, layout_of(DNNL_ARG_WEIGHTS_LAYER), weights.w_ih, kWeights);
     const float* const w_hh = reordered(layouts.w_hh, layout_of(DNNL_ARG_WEIGHTS_ITER), weights.w_hh, kWeights2);

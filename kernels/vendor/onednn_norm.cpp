@@ -75,6 +75,7 @@ void batchnorm_backward(float* dy, float* dgamma, float* dbeta, const float* dz,
              {DNNL_ARG_MEAN, channels},
              {DNNL_ARG_VARIANCE, channels},
              {DNNL_ARG_SCALE, channels},
+             {DNNL_ARG_SHIFT, channels},
              {DNNL_ARG_DIFF_SCALE, channels},
              {DNNL_ARG_DIFF_SHIFT, channels}});
     });
@@ -90,6 +91,7 @@ void batchnorm_backward(float* dy, float* dgamma, float* dbeta, const float* dz,
          {DNNL_ARG_MEAN, batch.mean},
          {DNNL_ARG_VARIANCE, batch.var},
          {DNNL_ARG_SCALE, gamma},
+         {DNNL_ARG_SHIFT, gamma},  // oneDNN 2 asks for one and does not read it
          {DNNL_ARG_DIFF_SCALE, dgamma},
          {DNNL_ARG_DIFF_SHIFT, dbeta}});
 }

@@ -33,9 +33,8 @@ enum Slot { kScratchpad = 4, kWeights, kWeights2, kSmall, kGradient, kGradient2,
 
 dnnl::engine& engine();
 
-inline memory::desc layout(const memory::dims& sizes, memory::format_tag tag) {
-    return {sizes, memory::data_type::f32, tag};
-}
+/// fp32 values of these sizes. Throws Error where one is negative.
+memory::desc layout(const memory::dims& sizes, memory::format_tag tag);
 /// Without a layout: the primitive chooses.
 inline memory::desc any_layout(const memory::dims& sizes) {
     return layout(sizes, memory::format_tag::any);
