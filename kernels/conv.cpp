@@ -17,8 +17,8 @@
 // A block of output pixels is turned into a matrix, one row of r * s * c / groups inputs a pixel (im2col), small enough
 // to stay in the second-level cache, and multiplied by the weights. Batch statistics are taken and batchnorm's input
 // gradient is made while a block is in the cache. In NHWC a filter row is one run of s * c floats, so that a pixel
-// costs r copies. FLOPs are the convolution's own; beyond its tensors only the cache is touched. A dense filter larger
-// than 1x1 over 16 or more channels goes to oneDNN where the build has it, which needs no copies at all.
+// costs r copies. FLOPs are the convolution's own; beyond its tensors only the cache is touched. A filter larger than
+// 1x1 goes to oneDNN where the build has it, which needs no copies at all.
 
 namespace cutis::cpu {
 namespace {

@@ -11,15 +11,52 @@
 #include "kernels/simd/rows.h"
 #endif
 
+// oneDNN's sgemm takes a few rows times a transposed matrix at a tenth of its speed (measured with 2.6.3: 16 x 4096
+// times 4096 x 4096, a linear layer's or an LSTM step's product, at 5 GFLOP/s of 85). The same product the other way
+// round, c^T = b a^T, runs at 32 GFLOP/s with the transposition of c behind it.
+
 namespace cutis::cpu {
 namespace {
 
-#if !defined(CUTIS_WITH_ONEDNN)
+constexpr int kPackSlot = kScratchSlots - 1;
+
+#if defined(CUTIS_WITH_ONEDNN)
+
+constexpr std::int64_t kFewRows = 64, kManyColumns = 256;
+
+void sgemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int64_t n, std::int64_t k, const float* a,
+           std::int64_t lda, const float* b, std::int64_t ldb, bool accumulate, float* c, std::int64_t ldc) {
+    const dnnl_status_t status =
+        dnnl_sgemm(transpose_a == Transpose::yes ? 'T' : 'N', transpose_b == Transpose::yes ? 'T' : 'N', m, n, k, 1.0f,
+                   a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
+    require(status == dnnl_success, "gemm {} x {} x {}: oneDNN's sgemm failed with status {}", m, n, k,
+            static_cast<int>(status));
+}
+
+// c[m x n] (+)= a * b^T by way of its transpose.
+void gemm_few_rows(std::int64_t m, std::int64_t n, std::int64_t k, const float* a, std::int64_t lda, const float* b,
+                   std::int64_t ldb, bool accumulate, float* c, std::int64_t ldc) {
+    float* const transposed = thread_scratch(kPackSlot, n * m);
+    sgemm(Transpose::no, Transpose::yes, n, m, k, b, ldb, a, lda, false, transposed, m);
+    for (std::int64_t i = 0; i < m; ++i) {
+        float* const row = c + i * ldc;
+        if (accumulate) {
+            for (std::int64_t j = 0; j < n; ++j) {
+                row[j] += transposed[j * m + i];
+            }
+        } else {
+            for (std::int64_t j = 0; j < n; ++j) {
+                row[j] = transposed[j * m + i];
+            }
+        }
+    }
+}
+
+#else
 
 // A panel of b, kDepth x 2 vectors, stays in the first-level cache while all rows of a pass by.
 constexpr std::int64_t kDepth = 256;
 constexpr std::int64_t kPanelRows = 6;
-constexpr int kPackSlot = kScratchSlots - 1;
 
 struct Strided {
     const float* data;
@@ -68,11 +105,11 @@ void gemm(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::int
         return;
     }
 #if defined(CUTIS_WITH_ONEDNN)
-    const dnnl_status_t status =
-        dnnl_sgemm(transpose_a == Transpose::yes ? 'T' : 'N', transpose_b == Transpose::yes ? 'T' : 'N', m, n, k, 1.0f,
-                   a, lda, b, ldb, accumulate ? 1.0f : 0.0f, c, ldc);
-    require(status == dnnl_success, "gemm {} x {} x {}: oneDNN's sgemm failed with status {}", m, n, k,
-            static_cast<int>(status));
+    if (transpose_a == Transpose::no && transpose_b == Transpose::yes && m <= kFewRows && n >= kManyColumns) {
+        gemm_few_rows(m, n, k, a, lda, b, ldb, accumulate, c, ldc);
+    } else {
+        sgemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc);
+    }
 #else
     const Strided left = transpose_a == Transpose::yes ? Strided{a, 1, lda} : Strided{a, lda, 1};
     const Strided right = transpose_b == Transpose::yes ? Strided{b, 1, ldb} : Strided{b, ldb, 1};

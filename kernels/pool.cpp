@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <limits>
 #include <optional>
 
 #include "kernels/error.h"
@@ -125,13 +124,13 @@ void average_backward(float* dx, const float* dy, const Shape& s) {
             const Span rows = row_axis.inputs_of(row);
             for (int column = 0; column < q; ++column) {
                 const Span columns = column_axis.inputs_of(column);
-                const auto area = static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
+                const float share = 1.0f / static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
                 const float* const __restrict gradient = dy + ((image * p + row) * q + column) * s.c + first;
                 for (int h = rows.begin; h < rows.end; ++h) {
                     for (int w = columns.begin; w < columns.end; ++w) {
                         float* const __restrict target = out + (std::int64_t{h} * s.w + w) * s.c;
                         for (int j = 0; j < channels; ++j) {
-                            target[j] += gradient[j] / area;
+                            target[j] += gradient[j] * share;
                         }
                     }
                 }
@@ -212,28 +211,15 @@ void global_average_pool_backward(float* dx, const float* dy, const float* x, co
 
 void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const PoolShape& s, Stream) {
     check_pool(s);
+    const auto& kernels = simd::row_kernels();
     const int c = s.c, q = s.q();
     for_output_rows(s, [&](std::int64_t image, int row) {
         const float* const in = x + image * s.h * s.w * c;
         const Span rows = s.rows().inputs_of(row);
         for (int column = 0; column < q; ++column) {
             const std::int64_t at = ((image * s.p() + row) * q + column) * c;
-            float* const __restrict out = y + at;
-            std::int32_t* const __restrict chosen = argmax + at;
             const Span columns = s.columns().inputs_of(column);
-            std::fill_n(out, c, -std::numeric_limits<float>::infinity());
-            std::fill_n(chosen, c, rows.begin * s.w + columns.begin);  // where all values are -inf
-            for (int h = rows.begin; h < rows.end; ++h) {
-                for (int w = columns.begin; w < columns.end; ++w) {
-                    const std::int32_t pixel = h * s.w + w;
-                    const float* const __restrict value = in + std::int64_t{pixel} * c;
-                    for (int j = 0; j < c; ++j) {
-                        const bool larger = !(value[j] <= out[j]) && out[j] == out[j];  // the first NaN wins
-                        out[j] = larger ? value[j] : out[j];
-                        chosen[j] = larger ? pixel : chosen[j];
-                    }
-                }
-            }
+            kernels.largest(y + at, argmax + at, in, rows.begin, rows.end, columns.begin, columns.end, s.w, c);
         }
     });
 }

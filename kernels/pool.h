@@ -37,8 +37,8 @@ struct AdaptivePoolShape {
     AdaptiveAxis columns() const { return {w, q}; }
 };
 
-/// Throws Error where a shape makes no sense: a size that is not positive, a window larger than the image (with `ceil`, by
-/// a stride or more), ..
+/// Throws Error where a shape makes no sense: a size that is not positive, a window larger than the image (with `ceil`,
+/// by a stride or more), ..
 void check_pool(const PoolShape& shape);
 void check_pool(const AdaptivePoolShape& shape);
 /// ... or where there are no pixels or channels, or only one part of a normalisation.

@@ -2,11 +2,14 @@
 
 #include <algorithm>
 #include <cmath>
+#include <numeric>
 
 #include "kernels/error.h"
+#include "kernels/parallel.h"
+#include "kernels/vector_exp.h"
 
-// n x c is a batch's logits, a few kilobytes to megabytes: rows are taken one after the other, each in fp64, since exp
-// and log cost more than the precision does and the loss is the number that people compare.
+// n x c is a batch's logits, a few kilobytes to megabytes. The loss takes its rows one after the other, each in fp64,
+// since exp and log cost more than the precision does and the loss is the number that people compare.
 
 namespace cutis {
 
@@ -58,12 +61,17 @@ double total_weight(const std::int32_t* labels, const CrossEntropyOptions& optio
 
 void softmax(float* probabilities, const float* logits, int n, int c, Stream) {
     require(n >= 0 && c >= 1, "softmax: {} rows of {} classes", n, c);
-    for (int i = 0; i < n; ++i, probabilities += c, logits += c) {
-        const LogSum row = log_sum_of(logits, c);
-        for (int j = 0; j < c; ++j) {
-            probabilities[j] = static_cast<float>(std::exp(static_cast<double>(logits[j]) - row.largest - row.log_sum));
+    constexpr int kGrainValues = 4096;
+    parallel_for(n, std::max(1, kGrainValues / c), [&](std::int64_t begin, std::int64_t end, int) {
+        for (std::int64_t i = begin; i < end; ++i) {
+            const float* const z = logits + i * c;
+            float* const p = probabilities + i * c;
+            const float largest = *std::max_element(z, z + c);
+            for_row(c, [=](int j) { p[j] = exp_of_negative(z[j] - largest); });
+            const auto share = static_cast<float>(1.0 / std::accumulate(p, p + c, 0.0));
+            for_row(c, [=](int j) { p[j] *= share; });
         }
-    }
+    });
 }
 
 void softmax_cross_entropy_forward(float* loss, float* losses, float* probabilities, const float* logits,

@@ -58,6 +58,12 @@ struct RowKernels {
     /// sum[c] += sum over rows of x.
     void (*column_sum)(float* sum, const float* x, std::int64_t rows, int c);
 
+    /// The largest value of each channel over a window of an image x of rows of `width` pixels of c channels, and its
+    /// pixel, row * width + column: the first of equal ones; of NaNs the first wins against everything. Where all
+    /// values are -inf, the window's first pixel. The window is not empty.
+    void (*largest)(float* y, std::int32_t* pixel, const float* x, int row_begin, int row_end, int column_begin,
+                    int column_end, int width, int c);
+
     /// c[m x n] (leading dimension ldc) = beta * c + a * b for a panel: a is m x k with strides (a_row, a_col) in
     /// floats, m <= 6; b is packed k x 2*lanes; n <= 2*lanes. beta is 0 or 1.
     void (*gemm_panel)(float* c, std::int64_t ldc, const float* a, std::int64_t a_row, std::int64_t a_col,

@@ -282,6 +282,26 @@ void column_sum(float* sum, const float* x, int64_t rows, int c) {
     }
 }
 
+void largest(float* y, std::int32_t* pixel, const float* x, int row_begin, int row_end, int column_begin, int column_end,
+             int width, int c) {
+    for_channel_blocks(c, [&](int i, auto tag) {
+        const int first = row_begin * width + column_begin;
+        Vec most = load(x + int64_t{first} * c + i, tag);
+        VecInt where = broadcast_int(first);
+        for (int row = row_begin; row < row_end; ++row) {
+            for (int column = column_begin; column < column_end; ++column) {
+                const int at = row * width + column;
+                const Vec value = load(x + int64_t{at} * c + i, tag);
+                const auto larger = exceeds(value, most);
+                most = choose(larger, value, most);
+                where = choose_int(larger, broadcast_int(at), where);
+            }
+        }
+        store(y + i, most, tag);
+        store_int(pixel + i, where, tag);
+    });
+}
+
 // Six rows of two vectors: twelve accumulators are enough to hide the latency of a multiply-add and leave registers for b.
 template <int Rows>
 void gemm_rows(float* c, int64_t ldc, const float* a, int64_t a_row, int64_t a_col, const float* b, int n, int k,
@@ -340,6 +360,7 @@ const RowKernels CUTIS_ROW_KERNELS = {kLanes,
                                       depthwise_input_row_stride2,
                                       add_values,
                                       column_sum,
+                                      largest,
                                       gemm_panel};
 
 }  // namespace cutis::simd

@@ -67,6 +67,26 @@ inline Vec keep_inside(Vec g, Vec v, Vec lo, Vec hi) {
     const __mmask16 inside = _mm512_cmp_ps_mask(v, lo, _CMP_GT_OQ) & _mm512_cmp_ps_mask(v, hi, _CMP_LT_OQ);
     return _mm512_maskz_mov_ps(inside, g);
 }
+using VecInt = __m512i;
+inline VecInt broadcast_int(std::int32_t x) {
+    return _mm512_set1_epi32(x);
+}
+inline void store_int(std::int32_t* p, VecInt v, Full) {
+    _mm512_storeu_si512(p, v);
+}
+inline void store_int(std::int32_t* p, VecInt v, Partial t) {
+    _mm512_mask_storeu_epi32(p, t.mask, v);
+}
+// Not a <= b, where b is a number: NaN exceeds every number, and nothing exceeds NaN.
+inline __mmask16 exceeds(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NLE_UQ) & _mm512_cmp_ps_mask(b, b, _CMP_ORD_Q);
+}
+inline Vec choose(__mmask16 which, Vec a, Vec b) {
+    return _mm512_mask_mov_ps(b, which, a);
+}
+inline VecInt choose_int(__mmask16 which, VecInt a, VecInt b) {
+    return _mm512_mask_mov_epi32(b, which, a);
+}
 
 #elif defined(__AVX2__)
 
@@ -120,6 +140,26 @@ inline Vec clamp(Vec v, Vec lo, Vec hi) {
 }
 inline Vec keep_inside(Vec g, Vec v, Vec lo, Vec hi) {
     return _mm256_and_ps(g, _mm256_and_ps(_mm256_cmp_ps(v, lo, _CMP_GT_OQ), _mm256_cmp_ps(v, hi, _CMP_LT_OQ)));
+}
+using VecInt = __m256i;
+inline VecInt broadcast_int(std::int32_t x) {
+    return _mm256_set1_epi32(x);
+}
+inline void store_int(std::int32_t* p, VecInt v, Full) {
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+}
+inline void store_int(std::int32_t* p, VecInt v, Partial t) {
+    _mm256_maskstore_epi32(p, t.mask, v);
+}
+// Not a <= b, where b is a number: NaN exceeds every number, and nothing exceeds NaN.
+inline Vec exceeds(Vec a, Vec b) {
+    return _mm256_and_ps(_mm256_cmp_ps(a, b, _CMP_NLE_UQ), _mm256_cmp_ps(b, b, _CMP_ORD_Q));
+}
+inline Vec choose(Vec which, Vec a, Vec b) {
+    return _mm256_blendv_ps(b, a, which);
+}
+inline VecInt choose_int(Vec which, VecInt a, VecInt b) {
+    return _mm256_blendv_epi8(b, a, _mm256_castps_si256(which));
 }
 
 #else
@@ -177,6 +217,25 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 }
 inline Vec choose(VecMask which, Vec a, Vec b) {
     return reinterpret_cast<Vec>((which & reinterpret_cast<VecMask>(a)) | (~which & reinterpret_cast<VecMask>(b)));
+}
+using VecInt = VecMask;
+inline VecInt broadcast_int(std::int32_t x) {
+    return VecInt{x, x, x, x};
+}
+inline void store_int(std::int32_t* p, VecInt v, Full) {
+    __builtin_memcpy(p, &v, sizeof v);
+}
+inline void store_int(std::int32_t* p, VecInt v, Partial t) {
+    for (int i = 0; i < t.count; ++i) {
+        p[i] = v[i];
+    }
+}
+// Not a <= b, where b is a number: NaN exceeds every number, and nothing exceeds NaN.
+inline VecMask exceeds(Vec a, Vec b) {
+    return ~(a <= b) & (b == b);
+}
+inline VecInt choose_int(VecMask which, VecInt a, VecInt b) {
+    return (which & a) | (~which & b);
 }
 inline Vec clamp(Vec v, Vec lo, Vec hi) {
     v = choose(lo > v, lo, v);

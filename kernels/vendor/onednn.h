@@ -22,7 +22,7 @@
 
 namespace cutis::onednn {
 
-/// Whether native convolutions are handed to oneDNN as well: dense filters larger than 1x1 over 16 or more channels.
+/// Whether native convolutions are handed to oneDNN as well: filters larger than 1x1.
 bool serves(const ConvShape& shape);
 
 void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& shape,
