@@ -36,9 +36,8 @@ void axpy(float* y, float factor, const float* x, std::int64_t n, Stream) {
 
 void activation_forward(float* y, const float* x, Activation act, std::int64_t n, Stream) {
     const auto [lo, hi] = clamp_of(act);
-    for_values(n, [=, lo = lo, hi = hi](std::int64_t i) {
-        const float raised = x[i] < lo ? lo : x[i];  // in this order NaN passes
-        y[i] = raised > hi ? hi : raised;
+    parallel_for(n, 32768, [&, lo = lo, hi = hi](std::int64_t begin, std::int64_t end, int) {
+        simd::row_kernels().clamp_values(y + begin, x + begin, lo, hi, end - begin);
     });
 }
 

@@ -38,15 +38,13 @@ void gemm_few_rows(std::int64_t m, std::int64_t n, std::int64_t k, const float* 
                    std::int64_t ldb, bool accumulate, float* c, std::int64_t ldc) {
     float* const transposed = thread_scratch(kPackSlot, n * m);
     sgemm(Transpose::no, Transpose::yes, n, m, k, b, ldb, a, lda, false, transposed, m);
-    for (std::int64_t i = 0; i < m; ++i) {
-        float* const row = c + i * ldc;
-        if (accumulate) {
-            for (std::int64_t j = 0; j < n; ++j) {
-                row[j] += transposed[j * m + i];
-            }
-        } else {
-            for (std::int64_t j = 0; j < n; ++j) {
-                row[j] = transposed[j * m + i];
+    constexpr std::int64_t kTile = 16;  // rows of the transposed product that stay in the first-level cache
+    for (std::int64_t first = 0; first < n; first += kTile) {
+        const std::int64_t end = std::min(first + kTile, n);
+        for (std::int64_t i = 0; i < m; ++i) {
+            float* const row = c + i * ldc;
+            for (std::int64_t j = first; j < end; ++j) {
+                row[j] = transposed[j * m + i] + (accumulate ? row[j] : 0.0f);
             }
         }
     }

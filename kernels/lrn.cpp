@@ -5,6 +5,7 @@
 
 #include "kernels/error.h"
 #include "kernels/parallel.h"
+#include "kernels/simd/rows.h"
 
 // A row's squares stand in scratch memory between zeros as wide as a window, so that every loop runs over whole rows
 // and vectorises: `size` additions a value for s, then a power. beta = 3/4, the value of every network that has used
@@ -24,19 +25,7 @@ namespace {
 
 enum Slot { kSquares, kSums, kPowers, kProducts };
 
-// power[i] = s[i]^-beta
-void negative_power(float* power, const float* s, float beta, int c) {
-    if (beta == 0.75f) {
-        for (int i = 0; i < c; ++i) {
-            const float inverse_root = 1.0f / std::sqrt(s[i]);
-            power[i] = inverse_root * std::sqrt(inverse_root);
-        }
-    } else {
-        for (int i = 0; i < c; ++i) {
-            power[i] = std::pow(s[i], -beta);
-        }
-    }
-}
+constexpr float kThreeQuarters = 0.75f;
 
 // Arrays of the calling thread for rows of c channels; values stand `size` places behind the start, zeros around them.
 struct Row {
@@ -70,7 +59,9 @@ void normalisers(const Row& row, const float* x, const LocalResponseNorm& norm, 
     for (int i = 0; i < c; ++i) {
         row.sums[i] = norm.k + factor * row.sums[i];
     }
-    negative_power(row.powers, row.sums, norm.beta, c);
+    for (int i = 0; i < c; ++i) {
+        row.powers[i] = std::pow(row.sums[i], -norm.beta);
+    }
 }
 
 template <class Body>
@@ -88,7 +79,13 @@ void for_rows(std::int64_t rows, const LocalResponseNorm& norm, int c, Body&& bo
 void local_response_norm_forward(float* y, const float* x, const LocalResponseNorm& norm, std::int64_t rows, int c,
                                  Stream) {
     check_local_response_norm(norm, c);
+    const float factor = norm.alpha / static_cast<float>(norm.size);
     for_rows(rows, norm, c, [&](const Row& row, std::int64_t at) {
+        if (norm.beta == kThreeQuarters) {
+            simd::row_kernels().response_norm(y + at, row.squares, x + at, norm.size, norm.channels_before(), factor,
+                                              norm.k, c);
+            return;
+        }
         normalisers(row, x + at, norm, c);
         for (int i = 0; i < c; ++i) {
             y[at + i] = x[at + i] * row.powers[i];
@@ -101,6 +98,12 @@ void local_response_norm_backward(float* dx, const float* dy, const float* x, co
     check_local_response_norm(norm, c);
     const float factor = 2.0f * norm.alpha * norm.beta / static_cast<float>(norm.size);
     for_rows(rows, norm, c, [&](const Row& row, std::int64_t at) {
+        if (norm.beta == kThreeQuarters) {
+            simd::row_kernels().response_norm_gradient(dx + at, row.squares, row.products, row.powers, dy + at, x + at,
+                                                       norm.size, norm.channels_before(),
+                                                       norm.alpha / static_cast<float>(norm.size), factor, norm.k, c);
+            return;
+        }
         normalisers(row, x + at, norm, c);
         for (int i = 0; i < c; ++i) {
             row.products[i] = dy[at + i] * x[at + i] * row.powers[i] / row.sums[i];

@@ -83,6 +83,10 @@ void for_channel_slices(const Shape& s, Body&& body) {
                  });
 }
 
+simd::Window window_of(Span rows, Span columns, int width, std::int64_t pitch, int channels) {
+    return {rows.begin, rows.end, columns.begin, columns.end, width, pitch, channels};
+}
+
 template <class Shape>
 void average_forward(float* y, const float* x, const Shape& s) {
     check_pool(s);
@@ -94,16 +98,9 @@ void average_forward(float* y, const float* x, const Shape& s) {
         const float* const in = x + image * s.h * s.w * c;
         const Span rows = row_axis.inputs_of(row);
         for (int column = 0; column < q; ++column) {
-            float* const out = y + ((image * p + row) * q + column) * c;
-            const Span columns = column_axis.inputs_of(column);
-            std::fill_n(out, c, 0.0f);
-            for (int h = rows.begin; h < rows.end; ++h) {
-                kernels.column_sum(out, in + (std::int64_t{h} * s.w + columns.begin) * c, columns.size(), c);
-            }
             const auto area = static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
-            for (int j = 0; j < c; ++j) {
-                out[j] /= area;
-            }
+            kernels.mean(y + ((image * p + row) * q + column) * c, in,
+                         window_of(rows, column_axis.inputs_of(column), s.w, c, c), area);
         }
     });
 }
@@ -111,6 +108,7 @@ void average_forward(float* y, const float* x, const Shape& s) {
 template <class Shape>
 void average_backward(float* dx, const float* dy, const Shape& s) {
     check_pool(s);
+    const auto& kernels = simd::row_kernels();
     const std::int64_t pixels = std::int64_t{s.h} * s.w;
     const auto row_axis = s.rows();
     const auto column_axis = s.columns();
@@ -123,17 +121,9 @@ void average_backward(float* dx, const float* dy, const Shape& s) {
         for (int row = 0; row < p; ++row) {
             const Span rows = row_axis.inputs_of(row);
             for (int column = 0; column < q; ++column) {
-                const Span columns = column_axis.inputs_of(column);
-                const float share = 1.0f / static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
-                const float* const __restrict gradient = dy + ((image * p + row) * q + column) * s.c + first;
-                for (int h = rows.begin; h < rows.end; ++h) {
-                    for (int w = columns.begin; w < columns.end; ++w) {
-                        float* const __restrict target = out + (std::int64_t{h} * s.w + w) * s.c;
-                        for (int j = 0; j < channels; ++j) {
-                            target[j] += gradient[j] * share;
-                        }
-                    }
-                }
+                const auto area = static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
+                kernels.add_share(out, dy + ((image * p + row) * q + column) * s.c + first,
+                                  window_of(rows, column_axis.inputs_of(column), s.w, s.c, channels), area);
             }
         }
     });
@@ -151,6 +141,10 @@ void global_average_pool_forward(float* y, const float* x, const Normalize* on_l
         float* const sum = thread_scratch(kSum, c);
         for (std::int64_t i = begin; i < end; ++i) {
             float* const out = y + i * c;
+            if (on_load == nullptr && hw <= block) {
+                kernels.mean(out, x + i * image, {0, 1, 0, hw, hw, c, c}, static_cast<float>(hw));
+                continue;
+            }
             std::fill_n(out, c, 0.0f);
             for (std::int64_t pixel = 0; pixel < hw; pixel += block) {
                 const std::int64_t count = std::min<std::int64_t>(block, hw - pixel);
@@ -219,23 +213,26 @@ void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const Pool
         for (int column = 0; column < q; ++column) {
             const std::int64_t at = ((image * s.p() + row) * q + column) * c;
             const Span columns = s.columns().inputs_of(column);
-            kernels.largest(y + at, argmax + at, in, rows.begin, rows.end, columns.begin, columns.end, s.w, c);
+            kernels.largest(y + at, argmax + at, in, window_of(rows, columns, s.w, c, c));
         }
     });
 }
 
 void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& s, Stream) {
     check_pool(s);
+    const auto& kernels = simd::row_kernels();
     const std::int64_t outputs = std::int64_t{s.p()} * s.q(), pixels = std::int64_t{s.h} * s.w;
     for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
         float* const out = dx + image * pixels * s.c + first;
         for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
             std::fill_n(out + pixel * s.c, channels, 0.0f);
         }
-        for (std::int64_t i = 0; i < outputs; ++i) {
-            const std::int64_t at = (image * outputs + i) * s.c + first;
-            for (int j = 0; j < channels; ++j) {
-                out[std::int64_t{argmax[at + j]} * s.c + j] += dy[at + j];
+        for (int row = 0; row < s.p(); ++row) {
+            const Span rows = s.rows().inputs_of(row);
+            for (int column = 0; column < s.q(); ++column) {
+                const std::int64_t at = (image * outputs + row * s.q() + column) * s.c + first;
+                kernels.add_at_largest(out, argmax + at, dy + at,
+                                       window_of(rows, s.columns().inputs_of(column), s.w, s.c, channels));
             }
         }
     });

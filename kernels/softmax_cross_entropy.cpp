@@ -26,6 +26,32 @@ void check_cross_entropy(const CrossEntropyOptions& options, int n, int c) {
 namespace cpu {
 namespace {
 
+// Several running values, so that one does not wait for the other.
+constexpr int kRunning = 8;
+
+float largest_of(const float* z, int c) {
+    float largest[kRunning];
+    std::fill_n(largest, kRunning, z[0]);
+    int j = 0;
+    for (; j + kRunning <= c; j += kRunning) {
+        for (int i = 0; i < kRunning; ++i) {
+            largest[i] = z[j + i] > largest[i] ? z[j + i] : largest[i];
+        }
+    }
+    return std::max(*std::max_element(largest, largest + kRunning), *std::max_element(z + std::min(j, c - 1), z + c));
+}
+
+double sum_of(const float* p, int c) {
+    double sums[kRunning] = {};
+    int j = 0;
+    for (; j + kRunning <= c; j += kRunning) {
+        for (int i = 0; i < kRunning; ++i) {
+            sums[i] += static_cast<double>(p[j + i]);
+        }
+    }
+    return std::accumulate(sums, sums + kRunning, std::accumulate(p + j, p + c, 0.0));
+}
+
 // log(sum of exp(z - largest)) and the largest z of a row.
 struct LogSum {
     double largest, log_sum;
@@ -66,9 +92,9 @@ void softmax(float* probabilities, const float* logits, int n, int c, Stream) {
         for (std::int64_t i = begin; i < end; ++i) {
             const float* const z = logits + i * c;
             float* const p = probabilities + i * c;
-            const float largest = *std::max_element(z, z + c);
+            const float largest = largest_of(z, c);
             for_row(c, [=](int j) { p[j] = exp_of_negative(z[j] - largest); });
-            const auto share = static_cast<float>(1.0 / std::accumulate(p, p + c, 0.0));
+            const auto share = static_cast<float>(1.0 / sum_of(p, c));
             for_row(c, [=](int j) { p[j] *= share; });
         }
     });

@@ -4,6 +4,15 @@
 
 namespace cutis::simd {
 
+/// Pixels of an image that is `width` pixels wide, `pitch` values apart, of which `c` channels are meant: rows and
+/// columns begin <= i < end. It is not empty.
+struct Window {
+    int row_begin, row_end, column_begin, column_end;
+    int width;
+    std::int64_t pitch;
+    int c;
+};
+
 /// Inner loops over `rows` x `c` values, channels last, that every CPU kernel is put together from. They run on the
 /// calling thread and are compiled once per instruction set; `row_kernels()` gives the set in use. All pointers are to
 /// fp32, need no alignment, and tails of `c` are masked: nothing outside the stated extent is read or written.
@@ -58,11 +67,27 @@ struct RowKernels {
     /// sum[c] += sum over rows of x.
     void (*column_sum)(float* sum, const float* x, std::int64_t rows, int c);
 
-    /// The largest value of each channel over a window of an image x of rows of `width` pixels of c channels, and its
-    /// pixel, row * width + column: the first of equal ones; of NaNs the first wins against everything. Where all
-    /// values are -inf, the window's first pixel. The window is not empty.
-    void (*largest)(float* y, std::int32_t* pixel, const float* x, int row_begin, int row_end, int column_begin,
-                    int column_end, int width, int c);
+    /// y = clamp(x), n values; y may be x.
+    void (*clamp_values)(float* y, const float* x, float lo, float hi, std::int64_t n);
+
+    /// The largest value of each channel over a window, and its pixel, row * width + column: the first of equal ones;
+    /// of NaNs the first wins against everything. Where all values are -inf, the window's first pixel.
+    void (*largest)(float* y, std::int32_t* pixel, const float* x, const Window& window);
+    /// dx += dy at each channel's pixel, which lies in the window.
+    void (*add_at_largest)(float* dx, const std::int32_t* pixel, const float* dy, const Window& window);
+    /// y = the sum of each channel over a window / divisor.
+    void (*mean)(float* y, const float* x, const Window& window, float divisor);
+    /// dx += dy / divisor at every pixel of a window.
+    void (*add_share)(float* dx, const float* dy, const Window& window, float divisor);
+
+    /// One pixel of local response normalisation with beta = 3/4: s = k + factor * sum of x^2 over the window i -
+    /// before
+    /// <= j < i - before + size; y = x s^-beta. `padded`: c values of scratch between zeros, size on either side.
+    void (*response_norm)(float* y, float* padded, const float* x, int size, int before, float factor, float k, int c);
+    /// dx = dy s^-beta - factor_dx * x * sum of dy x s^(-beta - 1) over the windows that hold i. `products` is like
+    /// `padded`, `powers` has c values of scratch.
+    void (*response_norm_gradient)(float* dx, float* padded, float* products, float* powers, const float* dy,
+                                   const float* x, int size, int before, float factor, float factor_dx, float k, int c);
 
     /// c[m x n] (leading dimension ldc) = beta * c + a * b for a panel: a is m x k with strides (a_row, a_col) in
     /// floats, m <= 6; b is packed k x 2*lanes; n <= 2*lanes. beta is 0 or 1.

@@ -282,23 +282,159 @@ void column_sum(float* sum, const float* x, int64_t rows, int c) {
     }
 }
 
-void largest(float* y, std::int32_t* pixel, const float* x, int row_begin, int row_end, int column_begin, int column_end,
-             int width, int c) {
-    for_channel_blocks(c, [&](int i, auto tag) {
-        const int first = row_begin * width + column_begin;
-        Vec most = load(x + int64_t{first} * c + i, tag);
-        VecInt where = broadcast_int(first);
-        for (int row = row_begin; row < row_end; ++row) {
-            for (int column = column_begin; column < column_end; ++column) {
-                const int at = row * width + column;
-                const Vec value = load(x + int64_t{at} * c + i, tag);
-                const auto larger = exceeds(value, most);
-                most = choose(larger, value, most);
-                where = choose_int(larger, broadcast_int(at), where);
-            }
+void clamp_values(float* y, const float* x, float lo, float hi, int64_t n) {
+    const Vec low = broadcast(lo), high = broadcast(hi);
+    int64_t i = 0;
+    for (; i + kLanes <= n; i += kLanes) {
+        store(y + i, clamp(load(x + i, Full{}), low, high), Full{});
+    }
+    if (i < n) {
+        const Partial tail(static_cast<int>(n - i));
+        store(y + i, clamp(load(x + i, tail), low, high), tail);
+    }
+}
+
+// Windows of pooling: a tile of channels stays in registers while the window's pixels go by.
+
+using cutis::simd::Window;
+
+// body(pixel) for each pixel of a window, in their order.
+template <class Body>
+void for_pixels(const Window& window, Body&& body) {
+    for (int row = window.row_begin; row < window.row_end; ++row) {
+        for (int column = window.column_begin; column < window.column_end; ++column) {
+            body(row * window.width + column);
         }
-        store(y + i, most, tag);
-        store_int(pixel + i, where, tag);
+    }
+}
+
+void largest(float* y, std::int32_t* pixel, const float* x, const Window& window) {
+    for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
+        constexpr int n = decltype(vectors)::count;
+        const int start = window.row_begin * window.width + window.column_begin;
+        Vec most[n];
+        VecInt where[n];
+        for (int j = 0; j < n; ++j) {
+            most[j] = load(x + start * window.pitch + first + j * kLanes, tag);
+            where[j] = broadcast_int(start);
+        }
+        for_pixels(window, [&](int at) {
+            const VecInt here = broadcast_int(at);
+            for (int j = 0; j < n; ++j) {
+                const Vec value = load(x + at * window.pitch + first + j * kLanes, tag);
+                const auto larger = exceeds(value, most[j]);
+                most[j] = choose(larger, value, most[j]);
+                where[j] = choose_int(larger, here, where[j]);
+            }
+        });
+        for (int j = 0; j < n; ++j) {
+            store(y + first + j * kLanes, most[j], tag);
+            store_int(pixel + first + j * kLanes, where[j], tag);
+        }
+    });
+}
+
+void add_at_largest(float* dx, const std::int32_t* pixel, const float* dy, const Window& window) {
+    for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
+        constexpr int n = decltype(vectors)::count;
+        Vec gradient[n];
+        VecInt where[n];
+        for (int j = 0; j < n; ++j) {
+            gradient[j] = load(dy + first + j * kLanes, tag);
+            where[j] = load_int(pixel + first + j * kLanes, tag);
+        }
+        for_pixels(window, [&](int at) {
+            const VecInt here = broadcast_int(at);
+            for (int j = 0; j < n; ++j) {
+                float* const target = dx + at * window.pitch + first + j * kLanes;
+                const Vec old = load(target, tag);
+                store(target, choose(equal(where[j], here), add(old, gradient[j]), old), tag);
+            }
+        });
+    });
+}
+
+void mean(float* y, const float* x, const Window& window, float divisor) {
+    const Vec size = broadcast(divisor);
+    for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
+        constexpr int n = decltype(vectors)::count;
+        Vec total[n];
+        for (int j = 0; j < n; ++j) {
+            total[j] = zero();
+        }
+        for_pixels(window, [&](int at) {
+            for (int j = 0; j < n; ++j) {
+                total[j] = add(total[j], load(x + at * window.pitch + first + j * kLanes, tag));
+            }
+        });
+        for (int j = 0; j < n; ++j) {
+            store(y + first + j * kLanes, divide(total[j], size), tag);
+        }
+    });
+}
+
+void add_share(float* dx, const float* dy, const Window& window, float divisor) {
+    const Vec size = broadcast(divisor);
+    for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
+        constexpr int n = decltype(vectors)::count;
+        Vec share[n];
+        for (int j = 0; j < n; ++j) {
+            share[j] = divide(load(dy + first + j * kLanes, tag), size);
+        }
+        for_pixels(window, [&](int at) {
+            for (int j = 0; j < n; ++j) {
+                float* const target = dx + at * window.pitch + first + j * kLanes;
+                store(target, add(load(target, tag), share[j]), tag);
+            }
+        });
+    });
+}
+
+// Sum of a window of padded values around channel i.
+template <class Tag>
+Vec window_sum(const float* padded, int i, int size, int before, Tag tag) {
+    Vec total = load(padded + i - before, tag);
+    for (int offset = 1; offset < size; ++offset) {
+        total = add(total, load(padded + i - before + offset, tag));
+    }
+    return total;
+}
+void square(float* padded, const float* x, int c) {
+    for_channel_blocks(c, [&](int i, auto tag) {
+        const Vec value = load(x + i, tag);
+        store(padded + i, mul(value, value), tag);
+    });
+}
+// s^(-3/4)
+Vec negative_three_quarters(Vec s) {
+    const Vec inverse_root = divide(broadcast(1.0f), square_root(s));
+    return mul(inverse_root, square_root(inverse_root));
+}
+
+void response_norm(float* y, float* padded, const float* x, int size, int before, float factor, float k, int c) {
+    square(padded, x, c);
+    const Vec scale = broadcast(factor), least = broadcast(k);
+    for_channel_blocks(c, [&](int i, auto tag) {
+        const Vec s = fma(window_sum(padded, i, size, before, tag), scale, least);
+        store(y + i, mul(load(x + i, tag), negative_three_quarters(s)), tag);
+    });
+}
+
+void response_norm_gradient(float* dx, float* padded, float* products, float* powers, const float* dy, const float* x,
+                            int size, int before, float factor, float factor_dx, float k, int c) {
+    square(padded, x, c);
+    const Vec scale = broadcast(factor), least = broadcast(k), scale_dx = broadcast(-factor_dx);
+    for_channel_blocks(c, [&](int i, auto tag) {
+        const Vec s = fma(window_sum(padded, i, size, before, tag), scale, least);
+        const Vec power = negative_three_quarters(s);
+        store(powers + i, power, tag);
+        store(products + i, divide(mul(mul(load(dy + i, tag), load(x + i, tag)), power), s), tag);
+    });
+    const int behind = size - 1 - before;  // i is in the windows of i - behind .. i + before
+    for_channel_blocks(c, [&](int i, auto tag) {
+        const Vec across = window_sum(products, i, size, behind, tag);
+        const Vec through = mul(load(dy + i, tag), load(powers + i, tag));
+        store(dx + i, fma(mul(scale_dx, load(x + i, tag)), across, through), tag);
     });
 }
 
@@ -360,7 +496,13 @@ const RowKernels CUTIS_ROW_KERNELS = {kLanes,
                                       depthwise_input_row_stride2,
                                       add_values,
                                       column_sum,
+                                      clamp_values,
                                       largest,
+                                      add_at_largest,
+                                      mean,
+                                      add_share,
+                                      response_norm,
+                                      response_norm_gradient,
                                       gemm_panel};
 
 }  // namespace cutis::simd

@@ -87,6 +87,21 @@ inline Vec choose(__mmask16 which, Vec a, Vec b) {
 inline VecInt choose_int(__mmask16 which, VecInt a, VecInt b) {
     return _mm512_mask_mov_epi32(b, which, a);
 }
+inline VecInt load_int(const std::int32_t* p, Full) {
+    return _mm512_loadu_si512(p);
+}
+inline VecInt load_int(const std::int32_t* p, Partial t) {
+    return _mm512_maskz_loadu_epi32(t.mask, p);
+}
+inline __mmask16 equal(VecInt a, VecInt b) {
+    return _mm512_cmpeq_epi32_mask(a, b);
+}
+inline Vec divide(Vec a, Vec b) {
+    return _mm512_div_ps(a, b);
+}
+inline Vec square_root(Vec a) {
+    return _mm512_sqrt_ps(a);
+}
 
 #elif defined(__AVX2__)
 
@@ -160,6 +175,21 @@ inline Vec choose(Vec which, Vec a, Vec b) {
 }
 inline VecInt choose_int(Vec which, VecInt a, VecInt b) {
     return _mm256_blendv_epi8(b, a, _mm256_castps_si256(which));
+}
+inline VecInt load_int(const std::int32_t* p, Full) {
+    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+inline VecInt load_int(const std::int32_t* p, Partial t) {
+    return _mm256_maskload_epi32(p, t.mask);
+}
+inline Vec equal(VecInt a, VecInt b) {
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b));
+}
+inline Vec divide(Vec a, Vec b) {
+    return _mm256_div_ps(a, b);
+}
+inline Vec square_root(Vec a) {
+    return _mm256_sqrt_ps(a);
 }
 
 #else
@@ -236,6 +266,27 @@ inline VecMask exceeds(Vec a, Vec b) {
 }
 inline VecInt choose_int(VecMask which, VecInt a, VecInt b) {
     return (which & a) | (~which & b);
+}
+inline VecInt load_int(const std::int32_t* p, Full) {
+    VecInt v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+}
+inline VecInt load_int(const std::int32_t* p, Partial t) {
+    VecInt v{0, 0, 0, 0};
+    for (int i = 0; i < t.count; ++i) {
+        v[i] = p[i];
+    }
+    return v;
+}
+inline VecMask equal(VecInt a, VecInt b) {
+    return a == b;
+}
+inline Vec divide(Vec a, Vec b) {
+    return a / b;
+}
+inline Vec square_root(Vec a) {
+    return Vec{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])};
 }
 inline Vec clamp(Vec v, Vec lo, Vec hi) {
     v = choose(lo > v, lo, v);
