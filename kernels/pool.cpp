@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <optional>
+#include <vector>
 
 #include "kernels/error.h"
 #include "kernels/parallel.h"
@@ -67,18 +68,17 @@ void for_output_rows(const Shape& s, Body&& body) {
                  });
 }
 
-// body(image, first_channel, channels) for all images in slices of channels: what a backward pass shares out, since
-// windows overlap in the pixels that they add to.
+// body(image, row, column) for all pixels of x, which are shared out by rows: a backward pass gathers for each what
+// comes from the windows that hold it.
 template <class Shape, class Body>
-void for_channel_slices(const Shape& s, Body&& body) {
-    constexpr int kSlice = 64;
-    const std::int64_t slices = (s.c + kSlice - 1) / kSlice;
-    const std::int64_t slice_values = std::int64_t{s.h} * s.w * std::min(s.c, kSlice);
-    parallel_for(s.n * slices, std::max<std::int64_t>(1, kGrainValues / slice_values),
+void for_input_pixels(const Shape& s, Body&& body) {
+    const std::int64_t row_values = std::int64_t{s.w} * s.c;
+    parallel_for(std::int64_t{s.n} * s.h, std::max<std::int64_t>(1, kGrainValues / row_values),
                  [&](std::int64_t begin, std::int64_t end, int) {
-                     for (std::int64_t item = begin; item < end; ++item) {
-                         const int first = static_cast<int>(item % slices) * kSlice;
-                         body(item / slices, first, std::min(kSlice, s.c - first));
+                     for (std::int64_t row = begin; row < end; ++row) {
+                         for (int column = 0; column < s.w; ++column) {
+                             body(row / s.h, static_cast<int>(row % s.h), column);
+                         }
                      }
                  });
 }
@@ -109,23 +109,18 @@ template <class Shape>
 void average_backward(float* dx, const float* dy, const Shape& s) {
     check_pool(s);
     const auto& kernels = simd::row_kernels();
-    const std::int64_t pixels = std::int64_t{s.h} * s.w;
     const auto row_axis = s.rows();
     const auto column_axis = s.columns();
     const int p = row_axis.outputs, q = column_axis.outputs;
-    for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
-        float* const out = dx + image * pixels * s.c + first;
-        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-            std::fill_n(out + pixel * s.c, channels, 0.0f);
+    std::vector<float> shares;  // of each window's gradient that one of its pixels gets
+    for (int row = 0; row < p; ++row) {
+        for (int column = 0; column < q; ++column) {
+            shares.push_back(1.0f / static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column)));
         }
-        for (int row = 0; row < p; ++row) {
-            const Span rows = row_axis.inputs_of(row);
-            for (int column = 0; column < q; ++column) {
-                const auto area = static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column));
-                kernels.add_share(out, dy + ((image * p + row) * q + column) * s.c + first,
-                                  window_of(rows, column_axis.inputs_of(column), s.w, s.c, channels), area);
-            }
-        }
+    }
+    for_input_pixels(s, [&](std::int64_t image, int row, int column) {
+        kernels.gather_shares(dx + ((image * s.h + row) * s.w + column) * s.c, dy + image * p * q * s.c, shares.data(),
+                              window_of(row_axis.outputs_of(row), column_axis.outputs_of(column), q, s.c, s.c));
     });
 }
 
@@ -221,20 +216,13 @@ void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const Pool
 void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& s, Stream) {
     check_pool(s);
     const auto& kernels = simd::row_kernels();
-    const std::int64_t outputs = std::int64_t{s.p()} * s.q(), pixels = std::int64_t{s.h} * s.w;
-    for_channel_slices(s, [&](std::int64_t image, int first, int channels) {
-        float* const out = dx + image * pixels * s.c + first;
-        for (std::int64_t pixel = 0; pixel < pixels; ++pixel) {
-            std::fill_n(out + pixel * s.c, channels, 0.0f);
-        }
-        for (int row = 0; row < s.p(); ++row) {
-            const Span rows = s.rows().inputs_of(row);
-            for (int column = 0; column < s.q(); ++column) {
-                const std::int64_t at = (image * outputs + row * s.q() + column) * s.c + first;
-                kernels.add_at_largest(out, argmax + at, dy + at,
-                                       window_of(rows, s.columns().inputs_of(column), s.w, s.c, channels));
-            }
-        }
+    const PoolAxis row_axis = s.rows(), column_axis = s.columns();
+    const int q = s.q();
+    const std::int64_t outputs = std::int64_t{s.p()} * q * s.c;
+    for_input_pixels(s, [&](std::int64_t image, int row, int column) {
+        const Span rows = row_axis.outputs_of(row), columns = column_axis.outputs_of(column);
+        kernels.gather_largest(dx + ((image * s.h + row) * s.w + column) * s.c, row * s.w + column,
+                               argmax + image * outputs, dy + image * outputs, window_of(rows, columns, q, s.c, s.c));
     });
 }
 

@@ -73,12 +73,14 @@ struct RowKernels {
     /// The largest value of each channel over a window, and its pixel, row * width + column: the first of equal ones;
     /// of NaNs the first wins against everything. Where all values are -inf, the window's first pixel.
     void (*largest)(float* y, std::int32_t* pixel, const float* x, const Window& window);
-    /// dx += dy at each channel's pixel, which lies in the window.
-    void (*add_at_largest)(float* dx, const std::int32_t* pixel, const float* dy, const Window& window);
+    /// dx = the sum of dy over those of the windows `outputs` whose largest value came from `pixel`. (`outputs` are
+    /// pixels of dy and largest_pixel.) None: 0.
+    void (*gather_largest)(float* dx, int pixel, const std::int32_t* largest_pixel, const float* dy,
+                           const Window& outputs);
     /// y = the sum of each channel over a window / divisor.
     void (*mean)(float* y, const float* x, const Window& window, float divisor);
-    /// dx += dy / divisor at every pixel of a window.
-    void (*add_share)(float* dx, const float* dy, const Window& window, float divisor);
+    /// dx = the sum of dy * share over the windows `outputs`; shares: one for each pixel of dy. None: 0.
+    void (*gather_shares)(float* dx, const float* dy, const float* shares, const Window& outputs);
 
     /// One pixel of local response normalisation with beta = 3/4: s = k + factor * sum of x^2 over the window i -
     /// before

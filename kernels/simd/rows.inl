@@ -308,25 +308,69 @@ void for_pixels(const Window& window, Body&& body) {
     }
 }
 
+// NaN would be lost in the comparisons of a fast pass; the sum of all values, which is NaN then, says so.
+template <int n, class Tag>
+void largest_with_nan(float* y, std::int32_t* pixel, const float* x, const Window& window, Tag tag) {
+    const int start = window.row_begin * window.width + window.column_begin;
+    Vec most[n];
+    VecInt where[n];
+    for (int j = 0; j < n; ++j) {
+        most[j] = load(x + start * window.pitch + j * kLanes, tag);
+        where[j] = broadcast_int(start);
+    }
+    for_pixels(window, [&](int at) {
+        for (int j = 0; j < n; ++j) {
+            const Vec value = load(x + at * window.pitch + j * kLanes, tag);
+            const auto larger = exceeds(value, most[j]);
+            most[j] = choose(larger, value, most[j]);
+            where[j] = choose_int(larger, broadcast_int(at), where[j]);
+        }
+    });
+    for (int j = 0; j < n; ++j) {
+        store(y + j * kLanes, most[j], tag);
+        store_int(pixel + j * kLanes, where[j], tag);
+    }
+}
+
 void largest(float* y, std::int32_t* pixel, const float* x, const Window& window) {
     for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
         constexpr int n = decltype(vectors)::count;
+        const float* const values = x + first;
         const int start = window.row_begin * window.width + window.column_begin;
-        Vec most[n];
-        VecInt where[n];
+        Vec most[n], sum[n];
         for (int j = 0; j < n; ++j) {
-            most[j] = load(x + start * window.pitch + first + j * kLanes, tag);
-            where[j] = broadcast_int(start);
+            most[j] = load(values + start * window.pitch + j * kLanes, tag);
+            sum[j] = zero();
         }
         for_pixels(window, [&](int at) {
-            const VecInt here = broadcast_int(at);
             for (int j = 0; j < n; ++j) {
-                const Vec value = load(x + at * window.pitch + first + j * kLanes, tag);
-                const auto larger = exceeds(value, most[j]);
-                most[j] = choose(larger, value, most[j]);
-                where[j] = choose_int(larger, here, where[j]);
+                const Vec value = load(values + at * window.pitch + j * kLanes, tag);
+                most[j] = larger_of(value, most[j]);
+                sum[j] = add(sum[j], value);
             }
         });
+        Vec all = sum[0];
+        for (int j = 1; j < n; ++j) {
+            all = add(all, sum[j]);
+        }
+        if (has_nan(all)) {  // or infinities of both signs
+            largest_with_nan<n>(y + first, pixel + first, values, window, tag);
+            return;
+        }
+        VecInt where[n];
+        for (int j = 0; j < n; ++j) {
+            where[j] = broadcast_int(start);
+        }
+        for (int row = window.row_end - 1; row >= window.row_begin; --row) {  // from behind: the first of equal ones stays
+            for (int column = window.column_end - 1; column >= window.column_begin; --column) {
+                const int at = row * window.width + column;
+                const VecInt here = broadcast_int(at);
+                for (int j = 0; j < n; ++j) {
+                    const Vec value = load(values + at * window.pitch + j * kLanes, tag);
+                    where[j] = choose_int(equal(value, most[j]), here, where[j]);
+                }
+            }
+        }
         for (int j = 0; j < n; ++j) {
             store(y + first + j * kLanes, most[j], tag);
             store_int(pixel + first + j * kLanes, where[j], tag);
@@ -334,29 +378,30 @@ void largest(float* y, std::int32_t* pixel, const float* x, const Window& window
     });
 }
 
-void add_at_largest(float* dx, const std::int32_t* pixel, const float* dy, const Window& window) {
-    for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
+void gather_largest(float* dx, int pixel, const std::int32_t* largest_pixel, const float* dy, const Window& outputs) {
+    const VecInt here = broadcast_int(pixel);
+    for_channel_tiles<4>(outputs.c, [&](int first, auto vectors, auto tag) {
         constexpr int n = decltype(vectors)::count;
-        Vec gradient[n];
-        VecInt where[n];
+        Vec total[n];
         for (int j = 0; j < n; ++j) {
-            gradient[j] = load(dy + first + j * kLanes, tag);
-            where[j] = load_int(pixel + first + j * kLanes, tag);
+            total[j] = zero();
         }
-        for_pixels(window, [&](int at) {
-            const VecInt here = broadcast_int(at);
+        for_pixels(outputs, [&](int at) {
             for (int j = 0; j < n; ++j) {
-                float* const target = dx + at * window.pitch + first + j * kLanes;
-                const Vec old = load(target, tag);
-                store(target, choose(equal(where[j], here), add(old, gradient[j]), old), tag);
+                const int64_t value = at * outputs.pitch + first + j * kLanes;
+                const Vec gradient = load(dy + value, tag);
+                total[j] = choose(equal(load_int(largest_pixel + value, tag), here), add(total[j], gradient), total[j]);
             }
         });
+        for (int j = 0; j < n; ++j) {
+            store(dx + first + j * kLanes, total[j], tag);
+        }
     });
 }
 
 void mean(float* y, const float* x, const Window& window, float divisor) {
     const Vec size = broadcast(divisor);
-    for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
+    for_channel_tiles<8>(window.c, [&](int first, auto vectors, auto tag) {
         constexpr int n = decltype(vectors)::count;
         Vec total[n];
         for (int j = 0; j < n; ++j) {
@@ -373,20 +418,22 @@ void mean(float* y, const float* x, const Window& window, float divisor) {
     });
 }
 
-void add_share(float* dx, const float* dy, const Window& window, float divisor) {
-    const Vec size = broadcast(divisor);
-    for_channel_tiles<4>(window.c, [&](int first, auto vectors, auto tag) {
+void gather_shares(float* dx, const float* dy, const float* shares, const Window& outputs) {
+    for_channel_tiles<4>(outputs.c, [&](int first, auto vectors, auto tag) {
         constexpr int n = decltype(vectors)::count;
-        Vec share[n];
+        Vec total[n];
         for (int j = 0; j < n; ++j) {
-            share[j] = divide(load(dy + first + j * kLanes, tag), size);
+            total[j] = zero();
         }
-        for_pixels(window, [&](int at) {
+        for_pixels(outputs, [&](int at) {
+            const Vec share = broadcast(shares[at]);
             for (int j = 0; j < n; ++j) {
-                float* const target = dx + at * window.pitch + first + j * kLanes;
-                store(target, add(load(target, tag), share[j]), tag);
+                total[j] = fma(load(dy + at * outputs.pitch + first + j * kLanes, tag), share, total[j]);
             }
         });
+        for (int j = 0; j < n; ++j) {
+            store(dx + first + j * kLanes, total[j], tag);
+        }
     });
 }
 
@@ -498,9 +545,9 @@ const RowKernels CUTIS_ROW_KERNELS = {kLanes,
                                       column_sum,
                                       clamp_values,
                                       largest,
-                                      add_at_largest,
+                                      gather_largest,
                                       mean,
-                                      add_share,
+                                      gather_shares,
                                       response_norm,
                                       response_norm_gradient,
                                       gemm_panel};

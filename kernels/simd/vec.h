@@ -93,6 +93,15 @@ inline VecInt load_int(const std::int32_t* p, Full) {
 inline VecInt load_int(const std::int32_t* p, Partial t) {
     return _mm512_maskz_loadu_epi32(t.mask, p);
 }
+inline __mmask16 equal(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
+}
+inline Vec larger_of(Vec a, Vec b) {
+    return _mm512_max_ps(a, b);
+}
+inline bool has_nan(Vec a) {
+    return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0;
+}
 inline __mmask16 equal(VecInt a, VecInt b) {
     return _mm512_cmpeq_epi32_mask(a, b);
 }
@@ -181,6 +190,15 @@ inline VecInt load_int(const std::int32_t* p, Full) {
 }
 inline VecInt load_int(const std::int32_t* p, Partial t) {
     return _mm256_maskload_epi32(p, t.mask);
+}
+inline Vec equal(Vec a, Vec b) {
+    return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
+}
+inline Vec larger_of(Vec a, Vec b) {
+    return _mm256_max_ps(a, b);
+}
+inline bool has_nan(Vec a) {
+    return _mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)) != 0;
 }
 inline Vec equal(VecInt a, VecInt b) {
     return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b));
@@ -282,6 +300,16 @@ inline VecInt load_int(const std::int32_t* p, Partial t) {
 inline VecMask equal(VecInt a, VecInt b) {
     return a == b;
 }
+inline VecMask equal(Vec a, Vec b) {
+    return a == b;
+}
+inline Vec larger_of(Vec a, Vec b) {
+    return choose(a > b, a, b);
+}
+inline bool has_nan(Vec a) {
+    const VecMask numbers = a == a;
+    return (numbers[0] & numbers[1] & numbers[2] & numbers[3]) == 0;
+}
 inline Vec divide(Vec a, Vec b) {
     return a / b;
 }
@@ -303,8 +331,9 @@ inline bool can_stream(const float* p, int c) {
     return c % kLanes == 0 && reinterpret_cast<std::uintptr_t>(p) % (kLanes * sizeof(float)) == 0;
 }
 
-/// Calls body(first_channel, vectors, tag) for tiles of Most, 2 or 1 vectors of channels (vectors: a type with a static
-/// `count`), the last one with a Partial tag where c is ragged. A tile's sums stay in registers while all rows go by.
+/// Calls body(first_channel, vectors, tag) for tiles of Most, 4 (below 8), 2 or 1 vectors of channels (vectors: a type
+/// with a static `count`), the last one with a Partial tag where c is ragged. A tile's sums stay in registers while all
+/// rows go by.
 template <int N>
 struct Count {
     static constexpr int count = N;
@@ -314,6 +343,11 @@ inline void for_channel_tiles(int c, Body&& body) {
     int first = 0;
     for (; first + Most * kLanes <= c; first += Most * kLanes) {
         body(first, Count<Most>{}, Full{});
+    }
+    if constexpr (Most > 4) {
+        for (; first + 4 * kLanes <= c; first += 4 * kLanes) {
+            body(first, Count<4>{}, Full{});
+        }
     }
     if constexpr (Most > 2) {
         for (; first + 2 * kLanes <= c; first += 2 * kLanes) {
