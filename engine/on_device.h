@@ -52,67 +52,101 @@ namespace detail {
 }
 }  // namespace detail
 
-/// Whether vendors' kernels are wanted and this build has some for `device`.
-inline bool by_vendor(Device device) {
+/// Whether this build has a vendor's kernels for `device`; its library may still be missing on this machine.
+constexpr bool has_vendor([[maybe_unused]] Device device) {
 #ifdef CUTIS_WITH_ONEDNN
     if (device.kind == DeviceKind::cpu) {
-        return backend() == Backend::vendor;
+        return true;
     }
 #endif
 #ifdef CUTIS_WITH_CUDNN
     if (device.kind == DeviceKind::cuda) {
-        return backend() == Backend::vendor;
+        return true;
     }
 #endif
-    return static_cast<void>(device), false;
+    return false;
+}
+/// Whether they are wanted as well.
+inline bool by_vendor(Device device) {
+    return backend() == Backend::vendor && has_vendor(device);
 }
 
+// A name that a device or backend does not have is looked up in `absent`, where nothing can call it.
+namespace detail::absent {
+struct Nothing {};
+}  // namespace detail::absent
+namespace detail::by_cpu {
+using namespace absent;
+using namespace cpu;
+}  // namespace detail::by_cpu
 #ifdef CUTIS_WITH_ONEDNN
-#define CUTIS_RUN_BY_ONEDNN(name)                                     \
-    if (device.kind == DeviceKind::cpu && by_vendor(device)) {        \
-        if constexpr (requires { onednn::name(args...); }) {          \
-            onednn::name(args...);                                    \
-            return;                                                   \
-        }                                                             \
+namespace detail::by_onednn {
+using namespace absent;
+using namespace onednn;
+}  // namespace detail::by_onednn
+#endif
+#ifdef CUTIS_WITH_CUDNN
+namespace detail::by_cudnn {
+using namespace absent;
+using namespace cudnn;
+}  // namespace detail::by_cudnn
+#endif
+#ifdef CUTIS_WITH_CUDA
+namespace detail::by_cuda {
+using namespace absent;
+using namespace cuda;
+}  // namespace detail::by_cuda
+#endif
+
+#ifdef CUTIS_WITH_ONEDNN
+#define CUTIS_RUN_BY_ONEDNN(name)                                       \
+    if (device.kind == DeviceKind::cpu && by_vendor(device)) {          \
+        if constexpr (requires { detail::by_onednn::name(args...); }) { \
+            detail::by_onednn::name(args...);                           \
+            return;                                                     \
+        }                                                               \
     }
 #else
 #define CUTIS_RUN_BY_ONEDNN(name)
 #endif
 #ifdef CUTIS_WITH_CUDNN
-#define CUTIS_RUN_BY_CUDNN(name, ...)                                             \
-    if (device.kind == DeviceKind::cuda && by_vendor(device)) {                   \
-        if constexpr (requires { cudnn::name(args..., __VA_ARGS__ Stream{}); }) { \
-            cudnn::name(args..., __VA_ARGS__ stream_of(device));                  \
-            return;                                                               \
-        }                                                                         \
+#define CUTIS_RUN_BY_CUDNN(name, ...)                                                        \
+    if (device.kind == DeviceKind::cuda && by_vendor(device)) {                              \
+        if constexpr (requires { detail::by_cudnn::name(args..., __VA_ARGS__ Stream{}); }) { \
+            detail::by_cudnn::name(args..., __VA_ARGS__ stream_of(device));                  \
+            return;                                                                          \
+        }                                                                                    \
     }
 #else
 #define CUTIS_RUN_BY_CUDNN(name, ...)
 #endif
 #ifdef CUTIS_WITH_CUDA
-#define CUTIS_RUN_ON_CUDA(name, ...)                                             \
-    if (device.kind == DeviceKind::cuda) {                                       \
-        if constexpr (requires { cuda::name(args..., __VA_ARGS__ Stream{}); }) { \
-            cuda::name(args..., __VA_ARGS__ stream_of(device));                  \
-            return;                                                              \
-        }                                                                        \
+#define CUTIS_RUN_ON_CUDA(name, ...)                                                        \
+    if (device.kind == DeviceKind::cuda) {                                                  \
+        if constexpr (requires { detail::by_cuda::name(args..., __VA_ARGS__ Stream{}); }) { \
+            detail::by_cuda::name(args..., __VA_ARGS__ stream_of(device));                  \
+            return;                                                                         \
+        }                                                                                   \
     }
 #else
 #define CUTIS_RUN_ON_CUDA(name, ...)
 #endif
-#define CUTIS_ON_DEVICE(name, ...)                            \
-    template <class... Args>                                  \
-    void name(Device device, Args... args) {                  \
-        CUTIS_RUN_BY_ONEDNN(name)                             \
-        CUTIS_RUN_BY_CUDNN(name, __VA_ARGS__)                 \
-        CUTIS_RUN_ON_CUDA(name, __VA_ARGS__)                  \
-        if (device.kind == DeviceKind::cpu) {                 \
-            if constexpr (requires { cpu::name(args...); }) { \
-                cpu::name(args...);                           \
-                return;                                       \
-            }                                                 \
-        }                                                     \
-        detail::no_kernel(#name, device);                     \
+#define CUTIS_ON_DEVICE(name, ...)                                       \
+    namespace detail::absent {                                           \
+    void name(Nothing);                                                  \
+    }                                                                    \
+    template <class... Args>                                             \
+    void name(Device device, Args... args) {                             \
+        CUTIS_RUN_BY_ONEDNN(name)                                        \
+        CUTIS_RUN_BY_CUDNN(name, __VA_ARGS__)                            \
+        CUTIS_RUN_ON_CUDA(name, __VA_ARGS__)                             \
+        if (device.kind == DeviceKind::cpu) {                            \
+            if constexpr (requires { detail::by_cpu::name(args...); }) { \
+                detail::by_cpu::name(args...);                           \
+                return;                                                  \
+            }                                                            \
+        }                                                                \
+        detail::no_kernel(#name, device);                                \
     }
 
 CUTIS_ON_DEVICE(fill)
@@ -169,9 +203,9 @@ bool batchnorm_forward_fits([[maybe_unused]] Device device, [[maybe_unused]] std
     return false;
 #endif
 }
-CUTIS_ON_DEVICE(vendor_lstm_forward, matrix_precision() CUTIS_COMMA)   // with a vendor's workspace: by it alone
+CUTIS_ON_DEVICE(vendor_lstm_forward, matrix_precision() CUTIS_COMMA)  // with a vendor's workspace: by it alone
 CUTIS_ON_DEVICE(vendor_lstm_backward, matrix_precision() CUTIS_COMMA)
-CUTIS_ON_DEVICE(batchnorm_forward)  // where it fits, or by the vendor
+CUTIS_ON_DEVICE(batchnorm_forward)   // where it fits, or by the vendor
 CUTIS_ON_DEVICE(batchnorm_backward)  // by the vendor alone: natively it is made of the parts above
 
 /// How many values max_pool_forward leaves for max_pool_backward.
@@ -194,7 +228,7 @@ inline std::int64_t lstm_workspace_bytes([[maybe_unused]] Device device, [[maybe
 #endif
 #ifdef CUTIS_WITH_CUDNN
     if (device.kind == DeviceKind::cuda) {
-        return cudnn::lstm_workspace_bytes(type, shape);
+        return by_type(type, [&]<class T>() { return cudnn::lstm_workspace_bytes<T>(shape, matrix_precision()); });
     }
 #endif
     return 0;
