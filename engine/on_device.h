@@ -46,108 +46,104 @@ decltype(auto) by_type(DType dtype, Call&& call) {
 namespace on {
 
 namespace detail {
+class Nobody;
 [[noreturn]] inline void no_kernel(const char* name, Device device) {
     fail("{}: no kernel for this type of tensor on {}{}", name, to_string(device),
          device.kind == DeviceKind::cpu ? "; bf16 needs --device cuda" : "");
 }
 }  // namespace detail
 
-/// Whether this build has a vendor's kernels for `device`; its library may still be missing on this machine.
-constexpr bool has_vendor([[maybe_unused]] Device device) {
+/// Whether this build has a vendor's kernels for `device`.
+constexpr bool has_vendor(Device device) {
+    switch (device.kind) {
+        case DeviceKind::cpu:
 #ifdef CUTIS_WITH_ONEDNN
-    if (device.kind == DeviceKind::cpu) {
-        return true;
-    }
+            return true;
+#else
+            return false;
 #endif
+        case DeviceKind::cuda:
+            break;
+    }
 #ifdef CUTIS_WITH_CUDNN
-    if (device.kind == DeviceKind::cuda) {
-        return true;
-    }
-#endif
+    return true;
+#else
     return false;
+#endif
 }
-/// Whether they are wanted as well.
+/// Whether they are wanted, too.
 inline bool by_vendor(Device device) {
-    return backend() == Backend::vendor && has_vendor(device);
+    return has_vendor(device) && backend() == Backend::vendor;
 }
 
-// A name that a device or backend does not have is looked up in `absent`, where nothing can call it.
-namespace detail::absent {
-struct Nothing {};
-}  // namespace detail::absent
-namespace detail::by_cpu {
-using namespace absent;
-using namespace cpu;
-}  // namespace detail::by_cpu
 #ifdef CUTIS_WITH_ONEDNN
-namespace detail::by_onednn {
-using namespace absent;
-using namespace onednn;
-}  // namespace detail::by_onednn
-#endif
-#ifdef CUTIS_WITH_CUDNN
-namespace detail::by_cudnn {
-using namespace absent;
-using namespace cudnn;
-}  // namespace detail::by_cudnn
-#endif
-#ifdef CUTIS_WITH_CUDA
-namespace detail::by_cuda {
-using namespace absent;
-using namespace cuda;
-}  // namespace detail::by_cuda
-#endif
-
-#ifdef CUTIS_WITH_ONEDNN
-#define CUTIS_RUN_BY_ONEDNN(name)                                       \
-    if (device.kind == DeviceKind::cpu && by_vendor(device)) {          \
-        if constexpr (requires { detail::by_onednn::name(args...); }) { \
-            detail::by_onednn::name(args...);                           \
-            return;                                                     \
-        }                                                               \
+#define CUTIS_RUN_BY_ONEDNN(name)                              \
+    if (device.kind == DeviceKind::cpu && by_vendor(device)) { \
+        if constexpr (requires { onednn::name(args...); }) {   \
+            onednn::name(args...);                             \
+            return;                                            \
+        }                                                      \
     }
 #else
 #define CUTIS_RUN_BY_ONEDNN(name)
 #endif
 #ifdef CUTIS_WITH_CUDNN
-#define CUTIS_RUN_BY_CUDNN(name, ...)                                                        \
-    if (device.kind == DeviceKind::cuda && by_vendor(device)) {                              \
-        if constexpr (requires { detail::by_cudnn::name(args..., __VA_ARGS__ Stream{}); }) { \
-            detail::by_cudnn::name(args..., __VA_ARGS__ stream_of(device));                  \
-            return;                                                                          \
-        }                                                                                    \
+#define CUTIS_RUN_BY_CUDNN(name, ...)                                             \
+    if (device.kind == DeviceKind::cuda && by_vendor(device)) {                   \
+        if constexpr (requires { cudnn::name(args..., __VA_ARGS__ Stream{}); }) { \
+            cudnn::name(args..., __VA_ARGS__ stream_of(device));                  \
+            return;                                                               \
+        }                                                                         \
     }
 #else
 #define CUTIS_RUN_BY_CUDNN(name, ...)
 #endif
 #ifdef CUTIS_WITH_CUDA
-#define CUTIS_RUN_ON_CUDA(name, ...)                                                        \
-    if (device.kind == DeviceKind::cuda) {                                                  \
-        if constexpr (requires { detail::by_cuda::name(args..., __VA_ARGS__ Stream{}); }) { \
-            detail::by_cuda::name(args..., __VA_ARGS__ stream_of(device));                  \
-            return;                                                                         \
-        }                                                                                   \
+#define CUTIS_RUN_ON_CUDA(name, ...)                                             \
+    if (device.kind == DeviceKind::cuda) {                                       \
+        if constexpr (requires { cuda::name(args..., __VA_ARGS__ Stream{}); }) { \
+            cuda::name(args..., __VA_ARGS__ stream_of(device));                  \
+            return;                                                              \
+        }                                                                        \
     }
 #else
 #define CUTIS_RUN_ON_CUDA(name, ...)
 #endif
-#define CUTIS_ON_DEVICE(name, ...)                                       \
-    namespace detail::absent {                                           \
-    void name(Nothing);                                                  \
-    }                                                                    \
-    template <class... Args>                                             \
-    void name(Device device, Args... args) {                             \
-        CUTIS_RUN_BY_ONEDNN(name)                                        \
-        CUTIS_RUN_BY_CUDNN(name, __VA_ARGS__)                            \
-        CUTIS_RUN_ON_CUDA(name, __VA_ARGS__)                             \
-        if (device.kind == DeviceKind::cpu) {                            \
-            if constexpr (requires { detail::by_cpu::name(args...); }) { \
-                detail::by_cpu::name(args...);                           \
-                return;                                                  \
-            }                                                            \
-        }                                                                \
-        detail::no_kernel(#name, device);                                \
+#define CUTIS_ON_DEVICE(name, ...)                            \
+    CUTIS_NAME_IN_ALL(name)                                   \
+    namespace on {                                            \
+    template <class... Args>                                  \
+    void name(Device device, Args... args) {                  \
+        CUTIS_RUN_BY_ONEDNN(name)                             \
+        CUTIS_RUN_BY_CUDNN(name, __VA_ARGS__)                 \
+        CUTIS_RUN_ON_CUDA(name, __VA_ARGS__)                  \
+        if (device.kind == DeviceKind::cpu) {                 \
+            if constexpr (requires { cpu::name(args...); }) { \
+                cpu::name(args...);                           \
+                return;                                       \
+            }                                                 \
+        }                                                     \
+        detail::no_kernel(#name, device);                     \
+    }                                                         \
     }
+
+// Not every kernel is everywhere. A name must stand in a namespace to be asked for there, so each gets an overload that
+// nobody can call and that is defined nowhere.
+#define CUTIS_NAME_IN_ALL(name)    \
+    namespace cpu {                \
+    void name(on::detail::Nobody); \
+    }                              \
+    namespace cuda {               \
+    void name(on::detail::Nobody); \
+    }                              \
+    namespace onednn {             \
+    void name(on::detail::Nobody); \
+    }                              \
+    namespace cudnn {              \
+    void name(on::detail::Nobody); \
+    }
+
+}  // namespace on
 
 CUTIS_ON_DEVICE(fill)
 CUTIS_ON_DEVICE(add)
@@ -192,6 +188,15 @@ CUTIS_ON_DEVICE(linear_backward, matrix_precision() CUTIS_COMMA)
 CUTIS_ON_DEVICE(lstm_forward, cuda::LstmOptions{matrix_precision()} CUTIS_COMMA)
 CUTIS_ON_DEVICE(lstm_backward, cuda::LstmOptions{matrix_precision()} CUTIS_COMMA)
 
+CUTIS_ON_DEVICE(vendor_local_response_norm_forward)  // these four with a workspace of a vendor's: by it alone
+CUTIS_ON_DEVICE(vendor_local_response_norm_backward)
+CUTIS_ON_DEVICE(vendor_lstm_forward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(vendor_lstm_backward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(batchnorm_forward)   // where it fits, or by the vendor
+CUTIS_ON_DEVICE(batchnorm_backward)  // by the vendor alone: natively it is made of the parts above
+
+namespace on {
+
 /// Whether batchnorm_forward, which reads y once for statistics and output, takes these sizes: on a GPU, where a slice
 /// of channels fits on chip.
 template <class T>
@@ -203,11 +208,6 @@ bool batchnorm_forward_fits([[maybe_unused]] Device device, [[maybe_unused]] std
     return false;
 #endif
 }
-CUTIS_ON_DEVICE(vendor_lstm_forward, matrix_precision() CUTIS_COMMA)  // with a vendor's workspace: by it alone
-CUTIS_ON_DEVICE(vendor_lstm_backward, matrix_precision() CUTIS_COMMA)
-CUTIS_ON_DEVICE(batchnorm_forward)   // where it fits, or by the vendor
-CUTIS_ON_DEVICE(batchnorm_backward)  // by the vendor alone: natively it is made of the parts above
-
 /// How many values max_pool_forward leaves for max_pool_backward.
 inline std::int64_t max_pool_marks([[maybe_unused]] Device device, const PoolShape& shape) {
 #ifdef CUTIS_WITH_ONEDNN
@@ -216,6 +216,26 @@ inline std::int64_t max_pool_marks([[maybe_unused]] Device device, const PoolSha
     }
 #endif
     return std::int64_t{shape.n} * shape.p() * shape.q() * shape.c;
+}
+
+/// Whether a vendor normalises so, and the bytes that this leaves for its backward pass.
+inline bool vendor_has([[maybe_unused]] Device device, [[maybe_unused]] const LocalResponseNorm& norm) {
+#ifdef CUTIS_WITH_ONEDNN
+    if (device.kind == DeviceKind::cpu) {
+        return by_vendor(device) && onednn::serves(norm);
+    }
+#endif
+    return false;
+}
+inline std::int64_t local_response_norm_workspace_bytes([[maybe_unused]] Device device,
+                                                        [[maybe_unused]] const LocalResponseNorm& norm,
+                                                        [[maybe_unused]] std::int64_t rows, [[maybe_unused]] int c) {
+#ifdef CUTIS_WITH_ONEDNN
+    if (device.kind == DeviceKind::cpu) {
+        return onednn::local_response_norm_workspace_bytes(norm, rows, c);
+    }
+#endif
+    return 0;
 }
 
 /// Bytes that a vendor's LSTM leaves for its backward pass.

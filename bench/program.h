@@ -1,0 +1,65 @@
+#pragma once
+
+#include <chrono>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "engine/device.h"
+
+/// What the benchmark programs have in common: flags of their own beside Google Benchmark's, the context that stands in
+/// their JSON, and taking turns with a peer.
+
+namespace cutis::bench {
+
+/// Takes "--name" out of the arguments; whether it was there.
+bool take_flag(int& argc, char** argv, std::string_view name);
+/// Takes "--name VALUE" or "--name=VALUE" out of the arguments. Throws Error where the value is missing.
+std::optional<std::string> take_value(int& argc, char** argv, std::string_view name);
+/// A whole number of at least `least`; throws Error naming `what` otherwise.
+int whole_number(std::string_view text, std::string_view what, int least = 1);
+
+/// Arguments that are left behind "--serve", which is taken out with them; nothing where it is not there.
+std::optional<std::vector<std::string>> take_serve(int& argc, char** argv);
+
+/// Context of Google Benchmark's JSON, as `cutis bench-report` reads it: device, threads, instruction set, revision,
+/// how CUDA kernels were compiled, and whether this is a dry run, whose times say nothing.
+void add_context(Device device, bool smoke);
+
+/// Blocks that libraries allocate per call stay with the process, as in the program itself.
+void keep_freed_memory();
+
+/// What `--serve` does: each line on stdin asks for one measurement, whose milliseconds follow as a line on stdout. So
+/// a peer in another process takes turns with ours (bench/peers/turns.py). Ends with stdin.
+int serve_lines(auto&& milliseconds);
+/// `serve_lines` of the time that `work()` takes.
+int serve(auto&& work);
+
+// ---- implementation
+
+namespace detail {
+bool next_line();
+void answer(double milliseconds);
+}  // namespace detail
+
+inline double milliseconds_since(std::chrono::steady_clock::time_point begin) {
+    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
+}
+
+int serve_lines(auto&& milliseconds) {
+    while (detail::next_line()) {
+        detail::answer(milliseconds());
+    }
+    return 0;
+}
+
+int serve(auto&& work) {
+    return serve_lines([&] {
+        const auto begin = std::chrono::steady_clock::now();
+        work();
+        return milliseconds_since(begin);
+    });
+}
+
+}  // namespace cutis::bench
