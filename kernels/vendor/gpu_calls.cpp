@@ -59,7 +59,6 @@ class Event {
 
 float milliseconds_of(const std::function<void()>& work, int runs, Stream stream) {
     const Event begin, end;
-    work();
     std::vector<float> times;
     for (int run = 0; run < runs; ++run) {
         check(cudaEventRecord(begin.get(), handle(stream)), "event");

@@ -36,8 +36,7 @@ class ScratchBytes {
 /// starts and when it first loads a kernel.
 void allowing_allocations(const std::function<void()>& work);
 
-/// Milliseconds of the stream's time that `work` takes: the median of `runs`, after one that is not counted. Waits for
-/// the stream.
+/// Milliseconds of the stream's time that `work` takes: the median of `runs`. Waits for the stream.
 float milliseconds_of(const std::function<void()>& work, int runs, Stream stream);
 
 /// sum[c] = the sum of g over its rows (cuda::sum_columns). g is rows x c.
