@@ -241,7 +241,8 @@ void matmul(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::i
         gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, precision, stream);
         return;
     }
-    require(cublaslt_found(), "matrix product: {} is not found; install it, or set CUTIS_MATRIX_PATH=own",
+    require(cublaslt_found(),
+            "matrix product: {} is not found; install it, or use --backend native and CUTIS_MATRIX_PATH=own",
             functions().name);
     int device = 0;
     check(cudaGetDevice(&device), "device");

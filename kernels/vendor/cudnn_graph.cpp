@@ -157,9 +157,7 @@ void Graph::batchnorm_backward(Tensor dx, Tensor dscale, Tensor dbias, Tensor dy
 
 const Descriptor& Graph::finished(cudnnHandle_t handle) {
     graph_.emplace(CUDNN_BACKEND_OPERATIONGRAPH_DESCRIPTOR);
-    if (handle != nullptr) {
-        graph_->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, handle);
-    }
+    graph_->set(CUDNN_ATTR_OPERATIONGRAPH_HANDLE, CUDNN_TYPE_HANDLE, handle);
     graph_->set(CUDNN_ATTR_OPERATIONGRAPH_OPS, CUDNN_TYPE_BACKEND_DESCRIPTOR,
                 static_cast<std::int64_t>(operations_.size()), operations_.data());
     graph_->finalize();

@@ -108,7 +108,7 @@ class Graph {
 
     /// The addresses' numbers, in order.
     const std::vector<std::int64_t>& bound() const { return bound_; }
-    /// The library's own graph of what was added. `handle` may be null from cuDNN 9.8 on.
+    /// The library's own graph of what was added.
     const Descriptor& finished(cudnnHandle_t handle);
 
   private:
@@ -165,8 +165,7 @@ PlanCounts plan_counts();
 
 /// The engine configurations that the library proposes for a graph, best guess first: by its model of the hardware
 /// (mode A), by its other one (mode B), and those that run where these do not.
-/// @param properties  what stands for a GPU where there is none (CUDNN_BACKEND_DEVICEPROP_DESCRIPTOR), or null
-std::vector<Descriptor> proposed_engines(const Descriptor& graph, const Descriptor* properties = nullptr);
+std::vector<Descriptor> proposed_engines(const Descriptor& graph);
 /// Whether an engine keeps the rules above.
 bool allowed_engine(const Descriptor& configuration, bool exact_products);
 

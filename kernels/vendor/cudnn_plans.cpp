@@ -179,15 +179,12 @@ PlanCounts plan_counts() {
     return counts;
 }
 
-std::vector<Descriptor> proposed_engines(const Descriptor& graph, const Descriptor* properties) {
+std::vector<Descriptor> proposed_engines(const Descriptor& graph) {
     std::vector<Descriptor> all;
     for (const cudnnBackendHeurMode_t mode : {CUDNN_HEUR_MODE_A, CUDNN_HEUR_MODE_B, CUDNN_HEUR_MODE_FALLBACK}) {
         Descriptor proposals(CUDNN_BACKEND_ENGINEHEUR_DESCRIPTOR);
         proposals.set(CUDNN_ATTR_ENGINEHEUR_OPERATION_GRAPH, graph);
         proposals.set(CUDNN_ATTR_ENGINEHEUR_MODE, CUDNN_TYPE_HEUR_MODE, mode);
-        if (properties != nullptr) {
-            proposals.set(CUDNN_ATTR_ENGINEHEUR_DEVICEPROP, *properties);
-        }
         if (!proposals.try_finalize()) {
             continue;  // this mode has nothing to say about such a graph
         }
