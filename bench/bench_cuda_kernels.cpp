@@ -10,6 +10,9 @@
 //   us        cold: calls take turns among so many sets of arrays that the second-level cache never holds what comes
 //             next; the median of several graphs, with the fastest and the slowest beside it
 //   us_warm   one set again and again, where it fits in that cache
+//   vendor_us, vendor_us_min, vendor_us_max, vendor_us_warm: the same call by the vendor's library, where it has it:
+//   graphs
+//             of both take turns; ratio: vendor_us / us
 //
 // --smoke: a small network's shapes and few calls, for the build that runs kernels on the CPU; its times say nothing.
 // --once: every case is called once, without a graph or a clock: for a profiler.
@@ -22,6 +25,8 @@
 #include <cmath>
 #include <cstring>
 #include <exception>
+#include <functional>
+#include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -96,21 +101,51 @@ std::size_t sets_for_cold(double bytes, std::size_t cache) {
     return wanted <= 1.0 ? 1 : std::min(kMostSets, static_cast<std::size_t>(std::ceil(wanted)) + 1);
 }
 
-/// Microseconds per call of graphs in which the sets take turns, sorted.
-std::vector<double> microseconds(const std::vector<PreparedCall>& sets, std::size_t turns, int graphs) {
-    CudaGraph graph(gpu(), [&] {
-        for (std::size_t i = 0; i < turns * sets.size(); ++i) {
-            sets[i % sets.size()].run();
-        }
-    });
-    graph.launch();
-    synchronize(gpu());
-    std::vector<double> times;
-    for (int i = 0; i < graphs; ++i) {
-        times.push_back(1e6 * seconds_of([&] { graph.launch(); }) / static_cast<double>(turns * sets.size()));
+/// Microseconds per call, sorted: the least, the median and the largest of several graphs.
+struct Times {
+    std::vector<double> sorted;
+    double median() const { return sorted[sorted.size() / 2]; }
+};
+
+/// Of graphs in which the sets take turns; one kind of graph for each of the calls, whose launches take turns.
+using Call = std::function<void()> PreparedCall::*;
+std::vector<Times> microseconds(const std::vector<PreparedCall>& sets, std::size_t turns, int graphs,
+                                const std::vector<Call>& calls) {
+    std::vector<std::unique_ptr<CudaGraph>> recorded;
+    for (const Call call : calls) {
+        recorded.push_back(std::make_unique<CudaGraph>(gpu(), [&] {
+            for (std::size_t i = 0; i < turns * sets.size(); ++i) {
+                (sets[i % sets.size()].*call)();
+            }
+        }));
+        recorded.back()->launch();
     }
-    std::sort(times.begin(), times.end());
+    synchronize(gpu());
+    std::vector<Times> times(calls.size());
+    for (int i = 0; i < graphs; ++i) {
+        for (std::size_t k = 0; k < calls.size(); ++k) {
+            times[k].sorted.push_back(1e6 * seconds_of([&] { recorded[k]->launch(); }) /
+                                      static_cast<double>(turns * sets.size()));
+        }
+    }
+    for (Times& one : times) {
+        std::sort(one.sorted.begin(), one.sorted.end());
+    }
     return times;
+}
+
+/// Whether the vendor's library has the call; where it is not installed, the case's label says so.
+bool runs_by_vendor(::benchmark::State& state, const PreparedCall& call) {
+    if (!call.run_vendor) {
+        return false;
+    }
+    try {
+        call.run_vendor();  // finds its fastest engine
+        return true;
+    } catch (const Error& error) {
+        state.SetLabel(error.what());
+        return false;
+    }
 }
 
 void measure(::benchmark::State& state, const CudaCase& timed, const Machine& machine, bool smoke) {
@@ -118,27 +153,44 @@ void measure(::benchmark::State& state, const CudaCase& timed, const Machine& ma
     const double bytes = sets.front().bytes, flops = sets.front().flops;
     sets.front().run();  // loads kernels, and lets libraries make their plans
     synchronize(gpu());
+    std::vector<Call> kinds{&PreparedCall::run};
+    if (runs_by_vendor(state, sets.front())) {
+        kinds.push_back(&PreparedCall::run_vendor);
+    }
+    const bool vendor = kinds.size() > 1;
     const double once = smoke ? kGraphSeconds : seconds_of([&] { sets.front().run(); });
     const double calls = std::clamp(kGraphSeconds / std::max(once, 1e-7), 1.0, 500.0);
     const auto turns = [&] { return std::max<std::size_t>(1, static_cast<std::size_t>(calls) / sets.size()); };
     const int graphs = smoke ? 1 : kGraphs;
     if (bytes <= static_cast<double>(machine.cache)) {
-        state.counters["us_warm"] = microseconds(sets, turns(), graphs)[static_cast<std::size_t>(graphs / 2)];
+        const std::vector<Times> warm = microseconds(sets, turns(), graphs, kinds);
+        state.counters["us_warm"] = warm[0].median();
+        if (vendor) {
+            state.counters["vendor_us_warm"] = warm[1].median();
+        }
     }
     while (sets.size() < (smoke ? 2 : sets_for_cold(bytes, machine.cache))) {
         sets.push_back(timed.make());
-        sets.back().run();  // a library's plan may depend on where the arrays lie
+        for (const Call call : kinds) {
+            (sets.back().*call)();  // a library's plan may depend on where the arrays lie
+        }
     }
     synchronize(gpu());
-    std::vector<double> times;
+    std::vector<Times> times;
     for (auto _ : state) {
-        times = microseconds(sets, turns(), graphs);
-        state.SetIterationTime(1e-6 * std::max(times[times.size() / 2], 1e-6));
+        times = microseconds(sets, turns(), graphs, kinds);
+        state.SetIterationTime(1e-6 * std::max(times[0].median(), 1e-6));
     }
-    const double median = times[times.size() / 2];
+    const double median = times[0].median();
     state.counters["us"] = median;
-    state.counters["us_min"] = times.front();
-    state.counters["us_max"] = times.back();
+    state.counters["us_min"] = times[0].sorted.front();
+    state.counters["us_max"] = times[0].sorted.back();
+    if (vendor) {
+        state.counters["vendor_us"] = times[1].median();
+        state.counters["vendor_us_min"] = times[1].sorted.front();
+        state.counters["vendor_us_max"] = times[1].sorted.back();
+        state.counters["ratio"] = times[1].median() / median;
+    }
     state.counters["bytes"] = bytes;
     state.counters["flops"] = flops;
     state.counters["GB/s"] = 1e-3 * bytes / median;

@@ -18,7 +18,8 @@ namespace cutis::bench {
 struct PreparedCall {
     double bytes;  ///< that memory must move at least: each array once each way
     double flops;
-    std::function<void()> run;  ///< launches on the GPU's stream; may be recorded in a graph
+    std::function<void()> run;              ///< launches on the GPU's stream; may be recorded in a graph
+    std::function<void()> run_vendor = {};  ///< the same by the vendor's library, where it has the call
 };
 
 struct CudaCase {

@@ -4,6 +4,9 @@
 
 #include "bench/cuda_cases.h"
 #include "engine/cuda_device.h"
+#ifdef CUTIS_WITH_CUDNN
+#include "kernels/vendor/cudnn.h"
+#endif
 
 namespace cutis::bench {
 namespace {
@@ -68,12 +71,22 @@ PreparedCall single_read(const Rows& s) {
     Arrays arrays;
     const Tensor y = arrays.input<T>(s.values());
     Tensor z = arrays.output<T>(s.values());
-    return {arrays.bytes(), 7.0 * static_cast<double>(s.values()), [=, norm = NormArrays(s.c)]() mutable {
-                const BatchnormSaved saved{norm.batch_mean.data(), norm.batch_var.data(), norm.scale.data(),
-                                           norm.shift.data(), norm.inv_std.data()};
-                cuda::batchnorm_forward<T>(z.data<T>(), saved, y.data<T>(), norm.a.data(), norm.b.data(), kEps,
-                                           Activation::relu6, nullptr, s.rows, s.c, stream_of(gpu()));
-            }};
+    const auto saved_in = [](NormArrays& norm) {
+        return BatchnormSaved{norm.batch_mean.data(), norm.batch_var.data(), norm.scale.data(), norm.shift.data(),
+                              norm.inv_std.data()};
+    };
+    PreparedCall call{arrays.bytes(), 7.0 * static_cast<double>(s.values()), [=, norm = NormArrays(s.c)]() mutable {
+                          cuda::batchnorm_forward<T>(z.data<T>(), saved_in(norm), y.data<T>(), norm.a.data(),
+                                                     norm.b.data(), kEps, Activation::relu6, nullptr, s.rows, s.c,
+                                                     stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    call.run_vendor = [=, norm = NormArrays(s.c)]() mutable {
+        cudnn::batchnorm_forward<T>(z.data<T>(), saved_in(norm), y.data<T>(), norm.a.data(), norm.b.data(), kEps,
+                                    Activation::relu6, nullptr, s.rows, s.c, stream_of(gpu()));
+    };
+#endif
+    return call;
 }
 
 /// What turns statistics into scale and shift, moves the running ones and forms the gradient's coefficients: one launch

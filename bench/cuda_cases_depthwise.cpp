@@ -3,6 +3,9 @@
 #include "bench/cuda_cases.h"
 #include "engine/cuda_device.h"
 #include "kernels/depthwise.h"
+#ifdef CUTIS_WITH_CUDNN
+#include "kernels/vendor/cudnn.h"
+#endif
 
 namespace cutis::bench {
 namespace {
@@ -23,12 +26,20 @@ PreparedCall forward(const DepthwiseShape& s, bool fused) {
     Arrays arrays;
     const Tensor x = arrays.input<T>(values_in(s)), w = arrays.input(9 * s.c);
     Tensor y = arrays.output<T>(values_out(s));
-    return {arrays.bytes(), flops_of(s), [=, before = NormArrays(s.c), after = NormArrays(s.c)]() mutable {
-                const Normalize normalize = before.normalize();
-                const BatchStatistics statistics = after.statistics();
-                cuda::depthwise_forward<T>(y.data<T>(), x.data<T>(), w.data(), fused ? &normalize : nullptr,
-                                           fused ? &statistics : nullptr, s, stream_of(gpu()));
-            }};
+    PreparedCall call{arrays.bytes(), flops_of(s), [=, before = NormArrays(s.c), after = NormArrays(s.c)]() mutable {
+                          const Normalize normalize = before.normalize();
+                          const BatchStatistics statistics = after.statistics();
+                          cuda::depthwise_forward<T>(y.data<T>(), x.data<T>(), w.data(), fused ? &normalize : nullptr,
+                                                     fused ? &statistics : nullptr, s, stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    if (!fused) {
+        call.run_vendor = [=]() mutable {
+            cudnn::depthwise_forward<T>(y.data<T>(), x.data<T>(), w.data(), nullptr, nullptr, s, stream_of(gpu()));
+        };
+    }
+#endif
+    return call;
 }
 
 /// One of the gradients, or both from one sweep; fused: batchnorm's gradient is made from g and y when it is loaded,
@@ -41,18 +52,28 @@ PreparedCall backward(const DepthwiseShape& s, bool input, bool weight, bool fus
     const Tensor y = fused ? arrays.input<T>(values_out(s)) : Tensor();
     Tensor dx = input ? arrays.output<T>(values_in(s)) : Tensor();
     Tensor dw = weight ? arrays.output(9 * s.c) : Tensor();
-    return {arrays.bytes(), flops_of(s) * (input + weight),
-            [=, before = NormArrays(s.c), after = NormArrays(s.c)]() mutable {
-                const Normalize normalize = before.normalize();
-                const NormalizeBackward sums = before.backward();
-                GradientOnLoadT<T> gradient{};
-                if (fused) {
-                    gradient = after.on_load<T>(y);
-                }
-                cuda::depthwise_backward<T>(dx ? dx.data<T>() : nullptr, dw ? dw.data() : nullptr, g.data<T>(),
-                                            fused ? &gradient : nullptr, x.data<T>(), fused ? &normalize : nullptr,
-                                            fused && input ? &sums : nullptr, w.data(), s, stream_of(gpu()));
-            }};
+    PreparedCall call{arrays.bytes(), flops_of(s) * (input + weight),
+                      [=, before = NormArrays(s.c), after = NormArrays(s.c)]() mutable {
+                          const Normalize normalize = before.normalize();
+                          const NormalizeBackward sums = before.backward();
+                          GradientOnLoadT<T> gradient{};
+                          if (fused) {
+                              gradient = after.on_load<T>(y);
+                          }
+                          cuda::depthwise_backward<T>(dx ? dx.data<T>() : nullptr, dw ? dw.data() : nullptr,
+                                                      g.data<T>(), fused ? &gradient : nullptr, x.data<T>(),
+                                                      fused ? &normalize : nullptr, fused && input ? &sums : nullptr,
+                                                      w.data(), s, stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    if (!fused) {
+        call.run_vendor = [=]() mutable {
+            cudnn::depthwise_backward<T>(dx ? dx.data<T>() : nullptr, dw ? dw.data() : nullptr, g.data<T>(), nullptr,
+                                         x.data<T>(), nullptr, nullptr, w.data(), s, stream_of(gpu()));
+        };
+    }
+#endif
+    return call;
 }
 
 template <class T>

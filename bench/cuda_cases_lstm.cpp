@@ -3,6 +3,9 @@
 #include "bench/cuda_cases.h"
 #include "engine/cuda_device.h"
 #include "kernels/lstm.h"
+#ifdef CUTIS_WITH_CUDNN
+#include "kernels/vendor/cudnn.h"
+#endif
 
 namespace cutis::bench {
 namespace {
@@ -31,10 +34,22 @@ PreparedCall forward(const LstmShape& s, const cuda::LstmOptions& options) {
     const std::int64_t values = std::int64_t{s.n} * s.t * s.h;
     Tensor y = layer.arrays.template output<T>(values), gates = layer.arrays.template output<T>(4 * values),
            cells = layer.arrays.template output<float>(values);
-    return {layer.arrays.bytes(), flops_of(s), [=]() mutable {
-                cuda::lstm_forward<T>(y.data<T>(), {gates.data<T>(), cells.data()}, layer.x.template data<T>(),
-                                      layer.weights(), {}, s, options, stream_of(gpu()));
-            }};
+    PreparedCall call{layer.arrays.bytes(), flops_of(s), [=]() mutable {
+                          cuda::lstm_forward<T>(y.data<T>(), {gates.data<T>(), cells.data()},
+                                                layer.x.template data<T>(), layer.weights(), {}, s, options,
+                                                stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    // The workspace on the first call: where the library is missing, that one says so.
+    call.run_vendor = [=, workspace = Tensor(), last = Arrays().output(std::int64_t{s.n} * s.h)]() mutable {
+        if (!workspace) {
+            workspace = Tensor::empty({cudnn::lstm_workspace_bytes<T>(s, options.precision)}, DType::u8, gpu());
+        }
+        cudnn::vendor_lstm_forward<T>(y.data<T>(), last.data(), workspace.raw(), layer.x.template data<T>(),
+                                      layer.weights(), {}, s, options.precision, stream_of(gpu()));
+    };
+#endif
+    return call;
 }
 
 template <class T>

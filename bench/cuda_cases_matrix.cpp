@@ -6,6 +6,9 @@
 #include "kernels/cublaslt.h"
 #include "kernels/linear.h"
 #include "kernels/pointwise.h"
+#ifdef CUTIS_WITH_CUDNN
+#include "kernels/vendor/cudnn.h"
+#endif
 
 namespace cutis::bench {
 namespace {
@@ -49,14 +52,24 @@ PreparedCall pointwise_forward(const Product& p, bool fused, MatrixPath path, Ma
     Arrays arrays;
     const Tensor x = arrays.input<T>(p.rows * p.c), w = arrays.input<T>(std::int64_t{p.c} * p.k);
     Tensor y = arrays.output<T>(p.rows * p.k);
-    return {arrays.bytes(), p.flops(), [=, before = NormArrays(p.c), after = NormArrays(p.k)]() mutable {
-                const ChosenPath chosen(path);
-                const Normalize normalize = before.normalize();
-                const BatchStatistics statistics = after.statistics();
-                cuda::pointwise_forward<T>(
-                    y.data<T>(), x.data<T>(), w.data<T>(), fused && follows_batchnorm(p) ? &normalize : nullptr,
-                    fused ? &statistics : nullptr, p.rows, p.c, p.k, precision, stream_of(gpu()));
-            }};
+    PreparedCall call{arrays.bytes(), p.flops(), [=, before = NormArrays(p.c), after = NormArrays(p.k)]() mutable {
+                          const ChosenPath chosen(path);
+                          const Normalize normalize = before.normalize();
+                          const BatchStatistics statistics = after.statistics();
+                          cuda::pointwise_forward<T>(y.data<T>(), x.data<T>(), w.data<T>(),
+                                                     fused && follows_batchnorm(p) ? &normalize : nullptr,
+                                                     fused ? &statistics : nullptr, p.rows, p.c, p.k, precision,
+                                                     stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    if (!fused) {
+        call.run_vendor = [=]() mutable {
+            cudnn::pointwise_forward<T>(y.data<T>(), x.data<T>(), w.data<T>(), nullptr, nullptr, p.rows, p.c, p.k,
+                                        precision, stream_of(gpu()));
+        };
+    }
+#endif
+    return call;
 }
 
 template <class T>

@@ -248,7 +248,7 @@ inline std::int64_t lstm_workspace_bytes([[maybe_unused]] Device device, [[maybe
 #endif
 #ifdef CUTIS_WITH_CUDNN
     if (device.kind == DeviceKind::cuda) {
-        return cudnn::lstm_workspace_bytes(type, shape);
+        return by_type(type, [&]<class T>() { return cudnn::lstm_workspace_bytes<T>(shape, matrix_precision()); });
     }
 #endif
     return 0;

@@ -287,6 +287,17 @@ __global__ void fold_kernel(float* scale, float* shift, float* inv_std, const fl
     }
 }
 
+__global__ void complete_kernel(const BatchnormSaved saved, const float* gamma, const float* beta, float eps, int c) {
+    const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
+    if (i < c) {
+        const float inverse = saved.inv_std[i];
+        const float factor = gamma[i] * inverse;
+        saved.var[i] = not_negative(1.0f / (inverse * inverse) - eps);
+        saved.scale[i] = factor;
+        saved.shift[i] = fmaf(-saved.mean[i], factor, beta[i]);
+    }
+}
+
 __global__ void update_running_kernel(float* running_mean, float* running_var, const float* mean, const float* var,
                                       float unbias, float momentum, int c) {
     const int i = static_cast<int>(blockIdx.x * blockDim.x + threadIdx.x);
@@ -431,6 +442,11 @@ void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gam
                         beta, mean, var, eps, c);
 }
 
+void batchnorm_complete(const BatchnormSaved& saved, const float* gamma, const float* beta, float eps, int c,
+                        Stream stream) {
+    launch<complete_kernel>({.grid = blocks_for(c, kThreads), .block = kThreads}, stream, saved, gamma, beta, eps, c);
+}
+
 void batchnorm_update_running(float* running_mean, float* running_var, const float* mean, const float* var,
                               std::int64_t rows, float momentum, int c, Stream stream) {
     const float unbias =
@@ -522,6 +538,10 @@ Traffic batchnorm_statistics_traffic(std::int64_t rows, int c) {
 }
 
 Traffic batchnorm_fold_traffic(int c) {
+    return Traffic::once(7 * 4 * std::int64_t{c});
+}
+
+Traffic batchnorm_complete_traffic(int c) {
     return Traffic::once(7 * 4 * std::int64_t{c});
 }
 

@@ -109,6 +109,11 @@ void batchnorm_statistics(float* mean, float* var, const T* y, std::int64_t rows
 void batchnorm_fold(float* scale, float* shift, float* inv_std, const float* gamma, const float* beta,
                     const float* mean, const float* var, float eps, int c, Stream stream);
 
+/// var, scale and shift from the mean and inv_std that a vendor's library leaves: var = 1 / inv_std^2 - eps, which is
+/// as exact as inv_std where var is not much smaller than eps.
+void batchnorm_complete(const BatchnormSaved& saved, const float* gamma, const float* beta, float eps, int c,
+                        Stream stream);
+
 void batchnorm_update_running(float* running_mean, float* running_var, const float* mean, const float* var,
                               std::int64_t rows, float momentum, int c, Stream stream);
 
@@ -146,6 +151,7 @@ void batchnorm_forward(T* z, const BatchnormSaved& saved, const T* y, const floa
 template <class T>
 Traffic batchnorm_statistics_traffic(std::int64_t rows, int c);
 Traffic batchnorm_fold_traffic(int c);
+Traffic batchnorm_complete_traffic(int c);
 Traffic batchnorm_update_running_traffic(int c);
 template <class T>
 Traffic batchnorm_normalize_traffic(bool residual, std::int64_t rows, int c);

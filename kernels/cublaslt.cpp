@@ -4,6 +4,7 @@
 #include <cstdlib>
 #include <string_view>
 
+#include "kernels/backend.h"
 #include "kernels/bfloat16.h"
 #include "kernels/error.h"
 
@@ -51,6 +52,9 @@ void set_matrix_path(MatrixPath path) {
 }
 
 bool by_cublaslt(bool joined) {
+    if (backend() == Backend::vendor) {
+        return true;
+    }
     switch (matrix_path()) {
         case MatrixPath::own:
             return false;
@@ -134,19 +138,6 @@ const Functions& functions() {
 void check_library(cublasStatus_t status, const char* what) {
     require(status == CUBLAS_STATUS_SUCCESS, "cuBLASLt, {}: {}", what, functions().status_string(status));
 }
-
-// While it lives, this thread may allocate although one of its streams is being captured: the library does when it
-// starts and when it first loads a kernel, on streams of its own.
-class AllocationsWhileCapturing {
-  public:
-    AllocationsWhileCapturing() { check(cudaThreadExchangeStreamCaptureMode(&mode_), "capture mode"); }
-    ~AllocationsWhileCapturing() { cudaThreadExchangeStreamCaptureMode(&mode_); }
-    AllocationsWhileCapturing(const AllocationsWhileCapturing&) = delete;
-    AllocationsWhileCapturing& operator=(const AllocationsWhileCapturing&) = delete;
-
-  private:
-    cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
-};
 
 template <class T>
 constexpr cudaDataType_t kDataType = sizeof(T) == 2 ? CUDA_R_16BF : CUDA_R_32F;
@@ -250,7 +241,8 @@ void matmul(Transpose transpose_a, Transpose transpose_b, std::int64_t m, std::i
         gemm(transpose_a, transpose_b, m, n, k, a, lda, b, ldb, accumulate, c, ldc, precision, stream);
         return;
     }
-    require(cublaslt_found(), "matrix product: {} is not found; install it, or set CUTIS_MATRIX_PATH=own",
+    require(cublaslt_found(),
+            "matrix product: {} is not found; install it, or use --backend native and CUTIS_MATRIX_PATH=own",
             functions().name);
     int device = 0;
     check(cudaGetDevice(&device), "device");

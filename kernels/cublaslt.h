@@ -28,7 +28,8 @@ void set_matrix_path(MatrixPath path);
 /// dynamic linker when it is first asked for. Nothing else of cutis needs it.
 bool cublaslt_found();
 
-/// Whether a product goes to the library; `joined`: something would be done while its tiles are loaded or stored.
+/// Whether a product goes to the library; `joined`: something would be done while its tiles are loaded or stored. By
+/// Backend::vendor all do.
 bool by_cublaslt(bool joined);
 
 /// As cuda::gemm, by the library. Its algorithm is chosen once per shape, layout, type and alignment; its work space

@@ -57,6 +57,19 @@ class Scratch {
     Stream stream_;
 };
 
+/// While it lives, this thread may allocate although one of its streams is being captured: NVIDIA's libraries do when
+/// they start and when they first load a kernel, on streams of their own.
+class AllocationsWhileCapturing {
+  public:
+    AllocationsWhileCapturing() { check(cudaThreadExchangeStreamCaptureMode(&mode_), "capture mode"); }
+    ~AllocationsWhileCapturing() { cudaThreadExchangeStreamCaptureMode(&mode_); }
+    AllocationsWhileCapturing(const AllocationsWhileCapturing&) = delete;
+    AllocationsWhileCapturing& operator=(const AllocationsWhileCapturing&) = delete;
+
+  private:
+    cudaStreamCaptureMode mode_ = cudaStreamCaptureModeRelaxed;
+};
+
 /// The GPU's name as its driver gives it.
 std::string device_name(int index);
 

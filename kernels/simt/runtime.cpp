@@ -10,6 +10,7 @@
 #include <utility>
 #include <vector>
 
+#include "kernels/simt/host_work.h"
 #include "kernels/simt/scheduler.h"
 
 // The part of CUDA's runtime API that cutis uses, on the CPU. Device memory is host memory filled with NaN patterns, so
@@ -242,6 +243,13 @@ cudaError_t submit_grid(const Grid& grid, cudaStream_t stream, std::function<voi
 }
 
 }  // namespace simt::detail
+
+bool simt::run_on_stream(void* stream, std::function<void()> work) {
+    return submit(static_cast<cudaStream_t>(stream), [work = std::move(work)] {
+               work();
+               return cudaSuccess;
+           }) == cudaSuccess;
+}
 
 extern "C" {
 
@@ -504,6 +512,11 @@ cudaError_t cudaStreamEndCapture(cudaStream_t stream, cudaGraph_t* graph) {
         return failed(cudaErrorStreamCaptureInvalidated, "the capture was spoilt by a call that is not allowed in it");
     }
     *graph = new CUgraph_st{std::move(captured)};
+    return cudaSuccess;
+}
+cudaError_t cudaThreadExchangeStreamCaptureMode(cudaStreamCaptureMode* mode) {
+    thread_local cudaStreamCaptureMode current = cudaStreamCaptureModeGlobal;
+    std::swap(current, *mode);  // kept for the caller; what a capture refuses does not depend on it here
     return cudaSuccess;
 }
 cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {

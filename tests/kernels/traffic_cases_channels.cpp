@@ -2,6 +2,7 @@
 
 #include "kernels/batchnorm.h"
 #include "kernels/depthwise.h"
+#include "kernels/filter_order.h"
 #include "tests/kernels/traffic_cases.h"
 
 namespace cutis::testing {
@@ -91,9 +92,8 @@ void add_batchnorm(Cases& cases, const char* type, std::int64_t rows, int c) {
         if (cuda::batchnorm_forward_fits<T>(rows, c)) {
             cases.push_back({"batchnorm_forward", shape + (more ? " residual" : ""),
                              cuda::batchnorm_forward_traffic<T>(more, rows, c), [=](DeviceMemory& m) {
-                                 const BatchnormSaved saved{m.zeros<float>(c), m.zeros<float>(c),
-                                                                  m.zeros<float>(c), m.zeros<float>(c),
-                                                                  m.zeros<float>(c)};
+                                 const BatchnormSaved saved{m.zeros<float>(c), m.zeros<float>(c), m.zeros<float>(c),
+                                                            m.zeros<float>(c), m.zeros<float>(c)};
                                  cuda::batchnorm_forward<T>(m.zeros<T>(size), saved, m.zeros<T>(size),
                                                             m.zeros<float>(c), m.zeros<float>(c), 1e-5f, kAct,
                                                             more ? m.zeros<T>(size) : nullptr, rows, c, {});
@@ -102,12 +102,28 @@ void add_batchnorm(Cases& cases, const char* type, std::int64_t rows, int c) {
     }
 }
 
+template <class T>
+void add_filter_order(Cases& cases, int c) {
+    const std::string call = fmt::format("c {} of {} bytes", c, sizeof(T));
+    cases.push_back({"filters_from_taps", call, cuda::filters_from_taps_traffic<T>(9, c), [c](DeviceMemory& m) {
+                         cuda::filters_from_taps<T>(m.zeros<T>(9 * c), m.zeros<float>(9 * c), 9, c, {});
+                     }});
+    cases.push_back({"taps_from_filters", call, cuda::taps_from_filters_traffic<T>(9, c), [c](DeviceMemory& m) {
+                         cuda::taps_from_filters<T>(m.zeros<float>(9 * c), m.zeros<T>(9 * c), 9, c, {});
+                     }});
+}
+
 void add_channel_figures(Cases& cases, int c) {
     const std::string call = fmt::format("c {}", c);
     cases.push_back({"batchnorm_fold", call, cuda::batchnorm_fold_traffic(c), [c](DeviceMemory& m) {
                          const auto figures = [&] { return m.zeros<float>(c); };
                          cuda::batchnorm_fold(figures(), figures(), figures(), figures(), figures(), figures(),
                                               figures(), 1e-5f, c, {});
+                     }});
+    cases.push_back({"batchnorm_complete", call, cuda::batchnorm_complete_traffic(c), [c](DeviceMemory& m) {
+                         const auto figures = [&] { return m.zeros<float>(c); };
+                         const BatchnormSaved saved{figures(), figures(), figures(), figures(), figures()};
+                         cuda::batchnorm_complete(saved, figures(), figures(), 1e-5f, c, {});
                      }});
     cases.push_back({"batchnorm_update_running", call, cuda::batchnorm_update_running_traffic(c), [c](DeviceMemory& m) {
                          const auto figures = [&] { return m.zeros<float>(c); };
@@ -142,6 +158,10 @@ std::vector<TrafficCase> channel_traffic() {
     });
     add_channel_figures(cases, 1);
     add_channel_figures(cases, 300);
+    for (const int c : {1, 300}) {
+        add_filter_order<float>(cases, c);
+        add_filter_order<BFloat16>(cases, c);
+    }
     return cases;
 }
 

@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "engine/cuda_device.h"
+#include "kernels/backend.h"
 #include "tests/models/model_steps.h"
 #include "tools/gpu_step.h"
 
@@ -36,6 +37,24 @@ TEST_P(GpuModels, TwoStepsFollowTheCpus) {
     const Outcome cpu = train_on_cpu(GetParam(), 2), gpu = train_on_gpu(GetParam(), 2);
     expect_follows(gpu, cpu, start);
 }
+
+#ifdef CUTIS_WITH_CUDNN
+// Pointwise, depthwise and dense convolutions, batchnorms and an LSTM; convolutions with biases. The third step is a
+// replay of the graph that the second one was recorded as.
+class GpuVendor : public ::testing::TestWithParam<std::string> {};
+
+INSTANTIATE_TEST_SUITE_P(Some, GpuVendor, ::testing::Values("mobilenet_v2_lstm49", "alexnet"),
+                         [](const auto& tested) { return tested.param; });
+
+TEST_P(GpuVendor, ThreeStepsFollowOurs) {
+    const std::vector<float> start = state_of(*network(GetParam()));
+    const Outcome ours = train_on_gpu(GetParam(), 3);
+    const BackendScope theirs(Backend::vendor);
+    const Outcome vendor = train_on_gpu(GetParam(), 3);
+    expect_follows(vendor, ours, start);
+    EXPECT_NE(ours.state, vendor.state);  // bit for bit: else it would not have been their kernels
+}
+#endif
 
 }  // namespace
 }  // namespace cutis
