@@ -46,34 +46,43 @@ decltype(auto) by_type(DType dtype, Call&& call) {
 namespace on {
 
 namespace detail {
+class Nobody;
 [[noreturn]] inline void no_kernel(const char* name, Device device) {
     fail("{}: no kernel for this type of tensor on {}{}", name, to_string(device),
          device.kind == DeviceKind::cpu ? "; bf16 needs --device cuda" : "");
 }
 }  // namespace detail
 
-/// Whether vendors' kernels are wanted and this build has some for `device`.
-inline bool by_vendor(Device device) {
+/// Whether this build has a vendor's kernels for `device`.
+constexpr bool has_vendor(Device device) {
+    switch (device.kind) {
+        case DeviceKind::cpu:
 #ifdef CUTIS_WITH_ONEDNN
-    if (device.kind == DeviceKind::cpu) {
-        return backend() == Backend::vendor;
-    }
+            return true;
+#else
+            return false;
 #endif
+        case DeviceKind::cuda:
+            break;
+    }
 #ifdef CUTIS_WITH_CUDNN
-    if (device.kind == DeviceKind::cuda) {
-        return backend() == Backend::vendor;
-    }
+    return true;
+#else
+    return false;
 #endif
-    return static_cast<void>(device), false;
+}
+/// Whether they are wanted, too.
+inline bool by_vendor(Device device) {
+    return has_vendor(device) && backend() == Backend::vendor;
 }
 
 #ifdef CUTIS_WITH_ONEDNN
-#define CUTIS_RUN_BY_ONEDNN(name)                                     \
-    if (device.kind == DeviceKind::cpu && by_vendor(device)) {        \
-        if constexpr (requires { onednn::name(args...); }) {          \
-            onednn::name(args...);                                    \
-            return;                                                   \
-        }                                                             \
+#define CUTIS_RUN_BY_ONEDNN(name)                              \
+    if (device.kind == DeviceKind::cpu && by_vendor(device)) { \
+        if constexpr (requires { onednn::name(args...); }) {   \
+            onednn::name(args...);                             \
+            return;                                            \
+        }                                                      \
     }
 #else
 #define CUTIS_RUN_BY_ONEDNN(name)
@@ -101,6 +110,8 @@ inline bool by_vendor(Device device) {
 #define CUTIS_RUN_ON_CUDA(name, ...)
 #endif
 #define CUTIS_ON_DEVICE(name, ...)                            \
+    CUTIS_NAME_IN_ALL(name)                                   \
+    namespace on {                                            \
     template <class... Args>                                  \
     void name(Device device, Args... args) {                  \
         CUTIS_RUN_BY_ONEDNN(name)                             \
@@ -113,7 +124,26 @@ inline bool by_vendor(Device device) {
             }                                                 \
         }                                                     \
         detail::no_kernel(#name, device);                     \
+    }                                                         \
     }
+
+// Not every kernel is everywhere. A name must stand in a namespace to be asked for there, so each gets an overload that
+// nobody can call and that is defined nowhere.
+#define CUTIS_NAME_IN_ALL(name)    \
+    namespace cpu {                \
+    void name(on::detail::Nobody); \
+    }                              \
+    namespace cuda {               \
+    void name(on::detail::Nobody); \
+    }                              \
+    namespace onednn {             \
+    void name(on::detail::Nobody); \
+    }                              \
+    namespace cudnn {              \
+    void name(on::detail::Nobody); \
+    }
+
+}  // namespace on
 
 CUTIS_ON_DEVICE(fill)
 CUTIS_ON_DEVICE(add)
@@ -158,6 +188,15 @@ CUTIS_ON_DEVICE(linear_backward, matrix_precision() CUTIS_COMMA)
 CUTIS_ON_DEVICE(lstm_forward, cuda::LstmOptions{matrix_precision()} CUTIS_COMMA)
 CUTIS_ON_DEVICE(lstm_backward, cuda::LstmOptions{matrix_precision()} CUTIS_COMMA)
 
+CUTIS_ON_DEVICE(vendor_local_response_norm_forward)  // these four with a workspace of a vendor's: by it alone
+CUTIS_ON_DEVICE(vendor_local_response_norm_backward)
+CUTIS_ON_DEVICE(vendor_lstm_forward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(vendor_lstm_backward, matrix_precision() CUTIS_COMMA)
+CUTIS_ON_DEVICE(batchnorm_forward)   // where it fits, or by the vendor
+CUTIS_ON_DEVICE(batchnorm_backward)  // by the vendor alone: natively it is made of the parts above
+
+namespace on {
+
 /// Whether batchnorm_forward, which reads y once for statistics and output, takes these sizes: on a GPU, where a slice
 /// of channels fits on chip.
 template <class T>
@@ -169,11 +208,6 @@ bool batchnorm_forward_fits([[maybe_unused]] Device device, [[maybe_unused]] std
     return false;
 #endif
 }
-CUTIS_ON_DEVICE(vendor_lstm_forward, matrix_precision() CUTIS_COMMA)   // with a vendor's workspace: by it alone
-CUTIS_ON_DEVICE(vendor_lstm_backward, matrix_precision() CUTIS_COMMA)
-CUTIS_ON_DEVICE(batchnorm_forward)  // where it fits, or by the vendor
-CUTIS_ON_DEVICE(batchnorm_backward)  // by the vendor alone: natively it is made of the parts above
-
 /// How many values max_pool_forward leaves for max_pool_backward.
 inline std::int64_t max_pool_marks([[maybe_unused]] Device device, const PoolShape& shape) {
 #ifdef CUTIS_WITH_ONEDNN
@@ -182,6 +216,26 @@ inline std::int64_t max_pool_marks([[maybe_unused]] Device device, const PoolSha
     }
 #endif
     return std::int64_t{shape.n} * shape.p() * shape.q() * shape.c;
+}
+
+/// Whether a vendor normalises so, and the bytes that this leaves for its backward pass.
+inline bool vendor_has([[maybe_unused]] Device device, [[maybe_unused]] const LocalResponseNorm& norm) {
+#ifdef CUTIS_WITH_ONEDNN
+    if (device.kind == DeviceKind::cpu) {
+        return by_vendor(device) && onednn::serves(norm);
+    }
+#endif
+    return false;
+}
+inline std::int64_t local_response_norm_workspace_bytes([[maybe_unused]] Device device,
+                                                        [[maybe_unused]] const LocalResponseNorm& norm,
+                                                        [[maybe_unused]] std::int64_t rows, [[maybe_unused]] int c) {
+#ifdef CUTIS_WITH_ONEDNN
+    if (device.kind == DeviceKind::cpu) {
+        return onednn::local_response_norm_workspace_bytes(norm, rows, c);
+    }
+#endif
+    return 0;
 }
 
 /// Bytes that a vendor's LSTM leaves for its backward pass.

@@ -63,59 +63,59 @@ Variable batchnorm(const Variable& y, const Variable& gamma, const Variable& bet
     }
     profile_work(0, {&y.value(), residual ? &residual.value() : nullptr, &z});
     trace_attributes<BatchNormAttributes>(state.running_mean, state.running_var, state.eps, act, training);
-    return record("batchnorm", z, {y, gamma, beta, residual},
-                  [y, gamma, beta, residual, act, rows, c, channels, training, by_vendor, scale, shift, inv_std,
-                   var = std::as_const(var), eps = state.eps, saved_mean = Saved(mean, "batchnorm"),
-                   saved_y = Saved(y.value(), "batchnorm"), saved_gamma = Saved(gamma.value(), "batchnorm"),
-                   saved_z = by_vendor && act != Activation::identity ? Saved(z, "batchnorm") : Saved()](
-                      const Tensor& dz) {
-                      const Device on_this = dz.device();
-                      const auto vector = [&] { return Tensor::empty(channels, DType::f32, on_this); };
-                      Tensor dgamma = vector(), dbeta = vector();
-                      const Normalize normalize{scale.data(), shift.data(), act};
-                      const float* const center = saved_mean.get().data();
-                      by_type(dz.dtype(), [&]<class T>() {
-                          const T* const raw = saved_y.get().data<T>();
-                          if (by_vendor) {
-                              Tensor dy = gradient_for(y);
-                              on::batchnorm_backward(
-                                  on_this, pointer_or_null<T>(dy), dgamma.data(), dbeta.data(), dz.data<T>(), raw,
-                                  act != Activation::identity ? std::as_const(saved_z.get()).data<T>() : nullptr,
-                                  BatchnormBatch{center, var.data(), inv_std.data(), eps}, saved_gamma.get().data(),
-                                  act, rows, c);
-                              profile_work(0, {&dy});
-                              hand_over(y, dy);
-                              return;
-                          }
-                          on::batchnorm_reduce(on_this, static_cast<T*>(nullptr),
-                                               NormalizeBackward{center, inv_std.data(), dgamma.data(), dbeta.data()},
-                                               dz.data<T>(), raw, normalize, rows, c);
-                          if (y.requires_grad()) {
-                              Tensor a = scale, b, d;
-                              if (training) {
-                                  a = vector();
-                                  b = vector();
-                                  d = vector();
-                                  on::batchnorm_gradient_coefficients(on_this, a.data(), b.data(), d.data(),
-                                                                      saved_gamma.get().data(), center, inv_std.data(),
-                                                                      dgamma.data(), dbeta.data(), rows, c);
-                              } else {
-                                  b = Tensor::zeros(channels, DType::f32, on_this);
-                                  d = Tensor::zeros(channels, DType::f32, on_this);
-                              }
-                              Tensor dy = Tensor::empty(y.shape(), dz.dtype(), on_this);
-                              on::batchnorm_apply_gradient(on_this, dy.data<T>(), dz.data<T>(),
-                                                           GradientOnLoadT<T>{raw, a.data(), b.data(), d.data()},
-                                                           &normalize, rows, c);
-                              profile_work(0, {&dy});
-                              y.accumulate(dy);
-                          }
-                      });
-                      profile_work(0, {&dz, &saved_y.get()});
-                      gamma.accumulate(dgamma);
-                      beta.accumulate(dbeta);
-                      residual.accumulate(dz);
-                  });
+    return record(
+        "batchnorm", z, {y, gamma, beta, residual},
+        [y, gamma, beta, residual, act, rows, c, channels, training, by_vendor, scale, shift, inv_std,
+         var = std::as_const(var), eps = state.eps, saved_mean = Saved(mean, "batchnorm"),
+         saved_y = Saved(y.value(), "batchnorm"), saved_gamma = Saved(gamma.value(), "batchnorm"),
+         saved_z = by_vendor && act != Activation::identity ? Saved(z, "batchnorm") : Saved()](const Tensor& dz) {
+            const Device on_this = dz.device();
+            const auto vector = [&] { return Tensor::empty(channels, DType::f32, on_this); };
+            Tensor dgamma = vector(), dbeta = vector();
+            const Normalize normalize{scale.data(), shift.data(), act};
+            const float* const center = saved_mean.get().data();
+            by_type(dz.dtype(), [&]<class T>() {
+                const T* const raw = saved_y.get().data<T>();
+                if (by_vendor) {
+                    Tensor dy = gradient_for(y);
+                    on::batchnorm_backward(
+                        on_this, pointer_or_null<T>(dy), dgamma.data(), dbeta.data(), dz.data<T>(), raw,
+                        act != Activation::identity ? std::as_const(saved_z.get()).data<T>() : nullptr,
+                        BatchnormBatch{center, var.data(), inv_std.data(), eps}, saved_gamma.get().data(), act, rows,
+                        c);
+                    profile_work(0, {&dy});
+                    hand_over(y, dy);
+                    return;
+                }
+                on::batchnorm_reduce(on_this, static_cast<T*>(nullptr),
+                                     NormalizeBackward{center, inv_std.data(), dgamma.data(), dbeta.data()},
+                                     dz.data<T>(), raw, normalize, rows, c);
+                if (y.requires_grad()) {
+                    Tensor a = scale, b, d;
+                    if (training) {
+                        a = vector();
+                        b = vector();
+                        d = vector();
+                        on::batchnorm_gradient_coefficients(on_this, a.data(), b.data(), d.data(),
+                                                            saved_gamma.get().data(), center, inv_std.data(),
+                                                            dgamma.data(), dbeta.data(), rows, c);
+                    } else {
+                        b = Tensor::zeros(channels, DType::f32, on_this);
+                        d = Tensor::zeros(channels, DType::f32, on_this);
+                    }
+                    Tensor dy = Tensor::empty(y.shape(), dz.dtype(), on_this);
+                    on::batchnorm_apply_gradient(on_this, dy.data<T>(), dz.data<T>(),
+                                                 GradientOnLoadT<T>{raw, a.data(), b.data(), d.data()}, &normalize,
+                                                 rows, c);
+                    profile_work(0, {&dy});
+                    y.accumulate(dy);
+                }
+            });
+            profile_work(0, {&dz, &saved_y.get()});
+            gamma.accumulate(dgamma);
+            beta.accumulate(dbeta);
+            residual.accumulate(dz);
+        });
 }
 
 }  // namespace cutis

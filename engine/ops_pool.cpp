@@ -96,15 +96,31 @@ Variable local_response_norm(const Variable& x, const LocalResponseNorm& norm) {
     const std::int64_t rows = c > 0 ? xs.elements() / c : 0;
     const ProfileRange range("local response norm");
     Tensor y = Tensor::empty_like(x.value());
+    const Device device = y.device();
+    Tensor workspace;
+    if (on::vendor_has(device, norm) && rows > 0) {
+        workspace = Tensor::empty({on::local_response_norm_workspace_bytes(device, norm, rows, c)}, DType::u8, device);
+    }
     by_type(y.dtype(), [&]<class T>() {
-        on::local_response_norm_forward(y.device(), y.data<T>(), x.value().data<T>(), norm, rows, c);
+        if (workspace) {
+            on::vendor_local_response_norm_forward(device, y.data<T>(), workspace.raw(), x.value().data<T>(), norm,
+                                                   rows, c);
+            return;
+        }
+        on::local_response_norm_forward(device, y.data<T>(), x.value().data<T>(), norm, rows, c);
     });
     profile_work(0, {&x.value(), &y});
     trace_attributes<LocalResponseNorm>(norm);
     return record("local response norm", y, {x},
-                  [x, norm, rows, c, saved = Saved(x.value(), "local response norm")](const Tensor& dy) {
+                  [x, norm, rows, c, workspace, saved = Saved(x.value(), "local response norm")](const Tensor& dy) {
                       Tensor dx = Tensor::empty_like(dy);
                       by_type(dy.dtype(), [&]<class T>() {
+                          if (workspace) {
+                              on::vendor_local_response_norm_backward(dy.device(), dx.data<T>(), dy.data<T>(),
+                                                                      saved.get().data<T>(), workspace.raw(), norm,
+                                                                      rows, c);
+                              return;
+                          }
                           on::local_response_norm_backward(dy.device(), dx.data<T>(), dy.data<T>(),
                                                            saved.get().data<T>(), norm, rows, c);
                       });

@@ -118,7 +118,8 @@ LstmOutput lstm(const Variable& x, const LstmParameters& parameters, const Varia
     const Device device = x.value().device();
     const DType type = x.value().dtype();
     Tensor y = Tensor::empty({xs[0], xs[1], h}, type, device);
-    // What backward needs: natively the activated gates and every step's cell state, else what the vendor's library says.
+    // What backward needs: natively the activated gates and every step's cell state, else what the vendor's library
+    // says.
     const bool by_vendor = on::by_vendor(device);
     Tensor gates, cells, workspace, last;
     if (by_vendor) {

@@ -17,4 +17,16 @@ Backend backend();
 /// Of all ops that are called from now on. Call it between steps: a backward pass uses what its forward pass left.
 void set_backend(Backend backend);
 
+/// Another backend as long as this lives.
+class BackendScope {
+  public:
+    explicit BackendScope(Backend wanted) : before_(backend()) { set_backend(wanted); }
+    ~BackendScope() { set_backend(before_); }
+    BackendScope(const BackendScope&) = delete;
+    BackendScope& operator=(const BackendScope&) = delete;
+
+  private:
+    Backend before_;
+};
+
 }  // namespace cutis

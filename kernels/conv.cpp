@@ -230,10 +230,7 @@ void conv_backward(float* dx, float* dw, float* db, const float* g, const Gradie
             batchnorm_apply_gradient(made, g, *gradient_on_load, nullptr, geometry.pixels, s.k, stream);
             dy = made;
         }
-        onednn::conv_backward(dx, dw, dy, x, w, s);
-        if (db != nullptr) {
-            sum_rows(db, dy, geometry.pixels, s.k);
-        }
+        onednn::conv_backward(dx, dw, db, dy, nullptr, x, w, s);
         return;
     }
 #endif

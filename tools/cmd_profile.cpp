@@ -68,6 +68,11 @@ void add_profile_command(CLI::App& app, Command& chosen) {
                      "fp32; on a GPU also tf32 (inputs of products rounded) and bf16 (mixed precision)")
         ->capture_default_str()
         ->check(CLI::IsMember({"fp32", "tf32", "bf16"}));
+    command
+        ->add_option("--backend", profile.backend,
+                     "Whose kernels: native (ours), or vendor (oneDNN's on a CPU, cuDNN's on a GPU)")
+        ->capture_default_str()
+        ->check(CLI::IsMember({"native", "vendor"}));
     command->add_flag("--no-fuse", options->unfused,
                       "Op by op, without the fused schedule of convolution and batchnorm");
     command->add_option("--steps", profile.steps, "Steps to measure")->capture_default_str();

@@ -214,7 +214,7 @@ void declare_running(Declarer& add) {
     add.value("--threads", &TrainConfig::threads, "Threads that compute; 0: all cores");
     add.value("--loader-threads", &TrainConfig::loader_threads, "Threads that read and augment; 0: chosen");
     add.value("--device", &TrainConfig::device, "auto (a GPU where there is one), cpu or cuda");
-    add.value("--backend", &TrainConfig::backend, "native or vendor");
+    add.value("--backend", &TrainConfig::backend, "Whose kernels: native (ours), or vendor (oneDNN's on a CPU, cuDNN's on a GPU)");
     add.value(
         "--precision", &TrainConfig::precision,
         "fp32; on a GPU also tf32 (matrix products round their inputs to 10 bits) or bf16 (activations of 16 bits)");

@@ -3,6 +3,7 @@
 #include <fstream>
 
 #include "engine/cuda_device.h"
+#include "engine/on_device.h"
 #include "kernels/error.h"
 
 namespace cutis {
@@ -23,6 +24,18 @@ Device choose_device(std::string_view name) {
 void require_precision(std::string_view precision, Device device) {
     require(precision == "fp32" || device.kind == DeviceKind::cuda,
             "--precision {}: the CPU computes in fp32 alone; use --precision fp32", precision);
+}
+
+Backend choose_backend(std::string_view name, Device device) {
+    if (name == "native") {
+        return Backend::native;
+    }
+    require(name == "vendor", "--backend {}: native and vendor are known", name);
+    require(on::has_vendor(device),
+            "--backend vendor: this build is without {}; use --backend native, or build it with {}",
+            device.kind == DeviceKind::cpu ? "oneDNN" : "cuDNN",
+            device.kind == DeviceKind::cpu ? "-DCUTIS_ONEDNN=ON" : "-DCUTIS_CUDNN=ON");
+    return Backend::vendor;
 }
 
 std::string processor_name(Device device) {

@@ -238,6 +238,7 @@ std::vector<ProfileRow> profile_rows(const std::vector<std::vector<ProfiledRange
 
 Profile profile_training(const ProfileOptions& options) {
     require_precision(options.precision, options.device);
+    const BackendScope kernels(choose_backend(options.backend, options.device));
     Profile profile;
     profile.options = options;
     Step step(options);

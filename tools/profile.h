@@ -18,6 +18,7 @@ struct ProfileOptions {
     int lstm_hidden = 128;  ///< of models with an LSTM
     Device device;
     std::string precision = "fp32";  ///< fp32, tf32 or bf16
+    std::string backend = "native";  ///< or vendor
     bool fused = true;
     int steps = 10, warmup = 3;
 };

@@ -102,8 +102,9 @@ Json rows_json(const std::vector<ProfileRow>& rows, const Profile& profile, bool
 std::string profile_text(const Profile& profile) {
     const ProfileOptions& o = profile.options;
     const bool gpu = o.device.kind == DeviceKind::cuda;
-    std::string text = fmt::format("{}, batch {}, {} px, {} classes, width {}, {}{}\non {}\n\n", o.model, o.batch,
-                                   o.size, o.classes, o.width, o.precision, o.fused ? "" : ", not fused", machine(o));
+    std::string text = fmt::format(
+        "{}, batch {}, {} px, {} classes, width {}, {}{}{}\non {}\n\n", o.model, o.batch, o.size, o.classes, o.width,
+        o.precision, o.backend == "native" ? "" : ", the vendor's kernels", o.fused ? "" : ", not fused", machine(o));
     text += table(profile.rows, profile, true);
     text += "\n" + table(profile.by_op, profile, false) + "\n";
     const auto row = [&](std::string_view name, const std::string& value) {
@@ -148,6 +149,7 @@ std::string profile_json(const Profile& profile) {
                        {"cuda", build_info().cuda},
                        {"threads", thread_count()},
                        {"precision", o.precision},
+                       {"backend", o.backend},
                        {"fused", o.fused},
                        {"steps", o.steps},
                        {"warmup", o.warmup},

@@ -124,8 +124,9 @@ void check_patterns(const TrainConfig& c, std::span<const ParameterRef> paramete
 }
 
 void check_available(const TrainConfig& c) {
-    require(c.backend != "vendor", "--backend vendor: this build has native kernels alone; use --backend native");
-    require_precision(c.precision, choose_device(c.device));
+    const Device device = choose_device(c.device);
+    require_precision(c.precision, device);
+    choose_backend(c.backend, device);
 }
 
 }  // namespace cutis

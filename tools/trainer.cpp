@@ -213,6 +213,7 @@ Training::Training(const TrainConfig& config, bool resume, StopCondition should_
     facts.parameters = model_->parameter_count();
     load_initial_weights();
     device_ = choose_device(run_.config.device);
+    set_backend(choose_backend(run_.config.backend, device_));
     set_matrix_precision(run_.config.precision == "tf32" ? MatrixPrecision::tf32 : MatrixPrecision::fp32);
     parts_.move_to(device_);
     freeze();

@@ -12,10 +12,10 @@
 #include "kernels/lstm.h"
 #include "kernels/pool.h"
 
-/// The CPU's operations by oneDNN's primitives: the vendor's side of every comparison on a CPU. Each function means what
-/// its namesake in cutis::cpu means; where that can join a batchnorm on, the pointers for it must be null (Error), for
-/// the library has no such joint operation. Activations stay NHWC, which the library serves with kernels of its own;
-/// weights are reordered into the layout that a primitive wants on every call, since they change on every step.
+/// The CPU's operations by oneDNN's primitives: the vendor's side of every comparison on a CPU. Each function means
+/// what its namesake in cutis::cpu means; where that can join a batchnorm on, the pointers for it must be null (Error),
+/// for the library has no such joint operation. Activations stay NHWC, which the library serves with kernels of its
+/// own; weights are reordered into the layout that a primitive wants on every call, since they change on every step.
 ///
 /// A primitive is compiled for one shape and number of threads and kept; it gets its scratch memory from us. Functions
 /// throw Error with the library's message and the shape.
@@ -70,9 +70,14 @@ void max_pool_backward(float* dx, const float* dy, const std::int32_t* marks, co
 void average_pool_forward(float* y, const float* x, const PoolShape& shape);
 void average_pool_backward(float* dx, const float* dy, const PoolShape& shape);
 
-void local_response_norm_forward(float* y, const float* x, const LocalResponseNorm& norm, std::int64_t rows, int c);
-void local_response_norm_backward(float* dx, const float* dy, const float* x, const LocalResponseNorm& norm,
-                                  std::int64_t rows, int c);
+/// Whether its window lies as ours does; else native kernels answer.
+bool serves(const LocalResponseNorm& norm);
+/// The forward pass may leave something for the backward pass: local_response_norm_workspace_bytes() of it.
+std::int64_t local_response_norm_workspace_bytes(const LocalResponseNorm& norm, std::int64_t rows, int c);
+void vendor_local_response_norm_forward(float* y, void* workspace, const float* x, const LocalResponseNorm& norm,
+                                        std::int64_t rows, int c);
+void vendor_local_response_norm_backward(float* dx, const float* dy, const float* x, const void* workspace,
+                                         const LocalResponseNorm& norm, std::int64_t rows, int c);
 
 void concat_channels(float* y, std::span<const ChannelPart<const float>> parts, std::int64_t rows);
 
@@ -80,9 +85,9 @@ void concat_channels(float* y, std::span<const ChannelPart<const float>> parts, 
 std::int64_t lstm_workspace_bytes(const LstmShape& shape);
 /// @param c_n  n x h, the cell state after the last step
 void vendor_lstm_forward(float* y, float* c_n, void* workspace, const float* x, const LstmWeights& weights,
-                  const LstmState& start, const LstmShape& shape);
-void vendor_lstm_backward(const LstmGradients& gradients, const float* dy, const float* dc_n, const float* x, const float* y,
-                   const float* c_n, const void* workspace, const LstmWeights& weights, const LstmState& start,
-                   const LstmShape& shape);
+                         const LstmState& start, const LstmShape& shape);
+void vendor_lstm_backward(const LstmGradients& gradients, const float* dy, const float* dc_n, const float* x,
+                          const float* y, const float* c_n, const void* workspace, const LstmWeights& weights,
+                          const LstmState& start, const LstmShape& shape);
 
 }  // namespace cutis::onednn

@@ -1,170 +1,116 @@
-#include "kernels/conv_onednn.h"
-
-#include <array>
-#include <dnnl.hpp>
-#include <list>
-#include <memory>
-#include <mutex>
-#include <unordered_map>
-#include <utility>
+#include <algorithm>
 
 #include "kernels/error.h"
-#include "kernels/parallel.h"
+#include "kernels/reduction.h"
+#include "kernels/vendor/onednn.h"
+#include "kernels/vendor/onednn_primitive.h"
 
-// A primitive is compiled for one shape and number of threads, which takes milliseconds: those last used are kept.
-// Activations stay NHWC; the weights are reordered from our k r s c into what the primitive wants on every call, since
-// they change on every training step and are small beside the activations.
+// Dense, grouped, pointwise and depthwise convolutions are one primitive with other sizes, and the fully connected
+// layer is its inner product. Weights keep our layout in memory and get the library's names for it: a dense filter's k
+// r s c is "ohwi", a grouped one's "gohwi", the 9 x c of depthwise convolution "hwigo" with one channel in and out of
+// each group.
 
-namespace cutis::cpu::onednn {
+namespace cutis::onednn {
 namespace {
 
-using dnnl::memory;
+using namespace detail;
 
-// Slots of thread_scratch beside those of conv.cpp, which keeps dy in one of its own meanwhile.
-enum Slot { kScratchpad = 4, kWeights };
-
-enum class Kind { forward, forward_bias, input_gradient, weight_gradient };
-
-struct Primitive {
-    dnnl::primitive primitive;
-    memory::desc x, w, y, bias;  // w: the layout that the primitive wants
-    memory::desc scratchpad;
-    dnnl::primitive reorder;  // our weights to w, or for weight_gradient from w to ours
-    bool needs_reorder;
+struct Convolution {
+    Key key;
+    memory::desc x, y, w, ours, bias;
+    memory::dims strides, padding, padding_behind;
 };
 
-dnnl::engine& engine() {
-    static dnnl::engine cpu(dnnl::engine::kind::cpu, 0);
-    return cpu;
-}
-
-memory::desc our_weights(const ConvShape& s) {
-    return {{s.k, s.c, s.r, s.s}, memory::data_type::f32, memory::format_tag::ohwi};
-}
-
-// oneDNN 2 describes an operation first and makes the primitive's description from that; oneDNN 3 does it in one step.
-template <class Operation, class... Arguments>
-auto describe(const dnnl::primitive_attr& attributes, Arguments&&... arguments) {
-    using Description = typename Operation::primitive_desc;
-#if DNNL_VERSION_MAJOR >= 3
-    return [&](auto&&... hint) { return Description(engine(), arguments..., hint..., attributes); };
-#else
-    return [&](auto&&... hint) {
-        return Description(typename Operation::desc(arguments...), attributes, engine(), hint...);
+Convolution describe_sizes(std::string_view operation, const ConvShape& s, bool has_bias, const memory::desc& ours,
+                           const memory::dims& filter) {
+    // As much as the last filter reaches beyond the image; pixels that no filter reaches may be left over.
+    const auto behind = [&](int in, int out, int taps) {
+        return memory::dim{std::max(0, (out - 1) * s.stride + taps - in - s.padding)};
     };
-#endif
+    return {{operation, {s.n, s.h, s.w, s.c, s.k, s.r, s.s, s.stride, s.padding, s.groups, has_bias}},
+            layout({s.n, s.c, s.h, s.w}, memory::format_tag::nhwc),
+            layout({s.n, s.k, s.p(), s.q()}, memory::format_tag::nhwc),
+            any_layout(filter),
+            ours,
+            layout({s.k}, memory::format_tag::x),
+            {s.stride, s.stride},
+            {s.padding, s.padding},
+            {behind(s.h, s.p(), s.r), behind(s.w, s.q(), s.s)}};
 }
 
-Primitive make(Kind kind, const ConvShape& s) {
-    constexpr auto f32 = memory::data_type::f32;
-    constexpr auto direct = dnnl::algorithm::convolution_direct;
-    constexpr auto training = dnnl::prop_kind::forward_training;
-    const memory::desc x({s.n, s.c, s.h, s.w}, f32, memory::format_tag::nhwc);
-    const memory::desc y({s.n, s.k, s.p(), s.q()}, f32, memory::format_tag::nhwc);
-    const memory::desc w({s.k, s.c, s.r, s.s}, f32, memory::format_tag::any);
-    const memory::desc bias({s.k}, f32, memory::format_tag::x);
-    const memory::dims strides = {s.stride, s.stride}, padding = {s.padding, s.padding};
-    dnnl::primitive_attr attributes;
-    attributes.set_scratchpad_mode(dnnl::scratchpad_mode::user);
+Convolution dense(std::string_view operation, const ConvShape& s, bool has_bias) {
+    if (s.groups == 1) {
+        const memory::dims filter{s.k, s.c, s.r, s.s};
+        return describe_sizes(operation, s, has_bias, layout(filter, memory::format_tag::ohwi), filter);
+    }
+    const memory::dims filter{s.groups, s.k / s.groups, s.c / s.groups, s.r, s.s};
+    return describe_sizes(operation, s, has_bias, layout(filter, memory::format_tag::gohwi), filter);
+}
 
-    const auto finish = [&](dnnl::primitive primitive, const memory::desc& chosen, const memory::desc& scratchpad) {
-        const memory::desc ours = our_weights(s);
-        const bool backwards = kind == Kind::weight_gradient;
-        const auto& from = backwards ? chosen : ours;
-        const auto& to = backwards ? ours : chosen;
-        return Primitive{std::move(primitive),
-                         x,
-                         chosen,
-                         y,
-                         bias,
-                         scratchpad,
-                         dnnl::reorder(dnnl::reorder::primitive_desc(engine(), from, engine(), to)),
-                         chosen != ours};
-    };
-    if (kind == Kind::forward_bias) {
-        const auto description = describe<dnnl::convolution_forward>(attributes, training, direct, x, w, bias, y,
-                                                                     strides, padding, padding)();
-        return finish(dnnl::convolution_forward(description), description.weights_desc(),
-                      description.scratchpad_desc());
-    }
-    const auto forward =
-        describe<dnnl::convolution_forward>(attributes, training, direct, x, w, y, strides, padding, padding)();
-    if (kind == Kind::forward) {
-        return finish(dnnl::convolution_forward(forward), forward.weights_desc(), forward.scratchpad_desc());
-    }
-    if (kind == Kind::input_gradient) {
+Convolution depthwise(std::string_view operation, const DepthwiseShape& s) {
+    const memory::dims filter{s.c, 1, 1, 3, 3};
+    return describe_sizes(operation, {s.n, s.h, s.w, s.c, s.c, 3, 3, s.stride, 1, s.c}, false,
+                          layout(filter, memory::format_tag::hwigo), filter);
+}
+
+// A pixel is a row here, and all rows are the pixels of one image.
+Convolution pointwise(std::string_view operation, std::int64_t rows, int c, int k) {
+    require(rows <= std::int64_t{1} << 30, "oneDNN, {}: {} rows are more than 2^30", operation, rows);
+    const memory::dims filter{k, c, 1, 1};
+    return describe_sizes(operation, {1, 1, static_cast<int>(rows), c, k, 1, 1, 1, 0}, false,
+                          layout(filter, memory::format_tag::ohwi), filter);
+}
+
+constexpr auto kTraining = dnnl::prop_kind::forward_training;
+constexpr auto kDirect = dnnl::algorithm::convolution_direct;
+
+auto forward_description(const Convolution& conv, bool has_bias) {
+    return has_bias ? describe<dnnl::convolution_forward>(kTraining, kDirect, conv.x, conv.w, conv.bias, conv.y,
+                                                          conv.strides, conv.padding, conv.padding_behind)()
+                    : describe<dnnl::convolution_forward>(kTraining, kDirect, conv.x, conv.w, conv.y, conv.strides,
+                                                          conv.padding, conv.padding_behind)();
+}
+
+void forward(const Convolution& conv, float* y, const float* x, const float* w, const float* bias) {
+    const Handle primitive = prepared(conv.key, [&] {
+        const auto description = forward_description(conv, bias != nullptr);
+        return prepare<dnnl::convolution_forward>(description, {{DNNL_ARG_SRC, conv.x},
+                                                                {DNNL_ARG_WEIGHTS, description.weights_desc()},
+                                                                {DNNL_ARG_BIAS, conv.bias},
+                                                                {DNNL_ARG_DST, conv.y}});
+    });
+    const float* const weights = reordered(conv.ours, primitive->layouts.at(DNNL_ARG_WEIGHTS), w, kWeights);
+    run(conv.key, *primitive,
+        {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, y}});
+}
+
+void input_gradient(const Convolution& conv, float* dx, const float* dy, const float* w) {
+    const Handle primitive = prepared(conv.key, [&] {
         const auto description =
-            describe<dnnl::convolution_backward_data>(attributes, direct, x, w, y, strides, padding, padding)(forward);
-        return finish(dnnl::convolution_backward_data(description), description.weights_desc(),
-                      description.scratchpad_desc());
-    }
-    const auto description =
-        describe<dnnl::convolution_backward_weights>(attributes, direct, x, w, y, strides, padding, padding)(forward);
-    return finish(dnnl::convolution_backward_weights(description), description.diff_weights_desc(),
-                  description.scratchpad_desc());
+            describe<dnnl::convolution_backward_data>(kDirect, conv.x, conv.w, conv.y, conv.strides, conv.padding,
+                                                      conv.padding_behind)(forward_description(conv, false));
+        return prepare<dnnl::convolution_backward_data>(
+            description,
+            {{DNNL_ARG_DIFF_SRC, conv.x}, {DNNL_ARG_WEIGHTS, description.weights_desc()}, {DNNL_ARG_DIFF_DST, conv.y}});
+    });
+    const float* const weights = reordered(conv.ours, primitive->layouts.at(DNNL_ARG_WEIGHTS), w, kWeights);
+    run(conv.key, *primitive, {{DNNL_ARG_DIFF_SRC, dx}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DIFF_DST, dy}});
 }
 
-// The primitives last used, newest first.
-class Cache {
-  public:
-    static Cache& instance() {
-        static Cache cache;
-        return cache;
-    }
-
-    std::shared_ptr<const Primitive> get(Kind kind, const ConvShape& s) {
-        const Key key{static_cast<int>(kind), s.n, s.h, s.w, s.c, s.k, s.r, s.s, s.stride, s.padding, thread_count()};
-        const std::lock_guard lock(mutex_);
-        for (auto entry = entries_.begin(); entry != entries_.end(); ++entry) {
-            if (entry->first == key) {
-                entries_.splice(entries_.begin(), entries_, entry);
-                return entry->second;
-            }
-        }
-        entries_.emplace_front(key, std::make_shared<const Primitive>(make(kind, s)));
-        if (entries_.size() > kEntries) {
-            entries_.pop_back();
-        }
-        return entries_.front().second;
-    }
-
-  private:
-    // Three primitives for each of VGG-16's or ResNet-50's shapes, for some batch sizes.
-    static constexpr std::size_t kEntries = 256;
-    using Key = std::array<int, 11>;
-    std::mutex mutex_;
-    std::list<std::pair<Key, std::shared_ptr<const Primitive>>> entries_;
-};
-
-memory view(const memory::desc& desc, const float* data) {
-    return memory(desc, engine(), const_cast<float*>(data));  // oneDNN has no view of constant memory
-}
-
-memory scratch(Slot slot, const memory::desc& desc) {
-    return view(desc, thread_scratch(slot, static_cast<std::int64_t>(desc.get_size() / sizeof(float) + 1)));
-}
-
-// Runs body(stream), turning oneDNN's exceptions into ours.
-template <class Body>
-void run(const char* what, const ConvShape& s, Body&& body) {
-    try {
-        thread_local dnnl::stream stream(engine());
-        body(stream);
-        stream.wait();
-    } catch (const dnnl::error& error) {
-        fail("convolution {}: oneDNN: {} (n {} h {} w {} c {} k {} r {} s {} stride {} padding {})", what, error.what(),
-             s.n, s.h, s.w, s.c, s.k, s.r, s.s, s.stride, s.padding);
-    }
-}
-
-memory wanted_weights(const Primitive& primitive, const float* w, const ConvShape& s, dnnl::stream& stream) {
-    memory ours = view(our_weights(s), w);
-    if (!primitive.needs_reorder) {
-        return ours;
-    }
-    memory wanted = scratch(kWeights, primitive.w);
-    primitive.reorder.execute(stream, {{DNNL_ARG_FROM, ours}, {DNNL_ARG_TO, wanted}});
-    return wanted;
+void weight_gradient(const Convolution& conv, float* dw, const float* dy, const float* x) {
+    const Handle primitive = prepared(conv.key, [&] {
+        const auto description =
+            describe<dnnl::convolution_backward_weights>(kDirect, conv.x, conv.w, conv.y, conv.strides, conv.padding,
+                                                         conv.padding_behind)(forward_description(conv, false));
+        return prepare<dnnl::convolution_backward_weights>(description,
+                                                           {{DNNL_ARG_SRC, conv.x},
+                                                            {DNNL_ARG_DIFF_WEIGHTS, description.diff_weights_desc()},
+                                                            {DNNL_ARG_DIFF_DST, conv.y}});
+    });
+    const memory::desc& wanted = primitive->layouts.at(DNNL_ARG_DIFF_WEIGHTS);
+    float* const made = place_for(conv.ours, wanted, dw, kWeights);
+    run(conv.key, *primitive, {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_WEIGHTS, made}, {DNNL_ARG_DIFF_DST, dy}});
+    bring_back(conv.ours, wanted, made, dw);
 }
 
 }  // namespace
@@ -173,45 +119,147 @@ bool serves(const ConvShape& s) {
     return s.n > 0 && s.groups == 1 && s.r * s.s > 1 && s.c >= 16;
 }
 
-void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& s) {
-    run("forward", s, [&](dnnl::stream& stream) {
-        const auto primitive = Cache::instance().get(bias != nullptr ? Kind::forward_bias : Kind::forward, s);
-        std::unordered_map<int, memory> arguments = {
-            {DNNL_ARG_SRC, view(primitive->x, x)},
-            {DNNL_ARG_WEIGHTS, wanted_weights(*primitive, w, s, stream)},
-            {DNNL_ARG_DST, view(primitive->y, y)},
-            {DNNL_ARG_SCRATCHPAD, scratch(kScratchpad, primitive->scratchpad)}};
-        if (bias != nullptr) {
-            arguments.emplace(DNNL_ARG_BIAS, view(primitive->bias, bias));
-        }
-        primitive->primitive.execute(stream, arguments);
-    });
+void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& s,
+                  const BatchStatistics* statistics) {
+    require_plain(statistics == nullptr, "convolution");
+    if (s.n > 0) {
+        forward(dense("convolution", s, bias != nullptr), y, x, w, bias);
+    }
 }
 
-void conv_backward(float* dx, float* dw, const float* dy, const float* x, const float* w, const ConvShape& s) {
-    if (dx != nullptr) {
-        run("input gradient", s, [&](dnnl::stream& stream) {
-            const auto primitive = Cache::instance().get(Kind::input_gradient, s);
-            primitive->primitive.execute(stream, {{DNNL_ARG_DIFF_DST, view(primitive->y, dy)},
-                                                  {DNNL_ARG_WEIGHTS, wanted_weights(*primitive, w, s, stream)},
-                                                  {DNNL_ARG_DIFF_SRC, view(primitive->x, dx)},
-                                                  {DNNL_ARG_SCRATCHPAD, scratch(kScratchpad, primitive->scratchpad)}});
-        });
+void conv_backward(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,
+                   const float* x, const float* w, const ConvShape& s) {
+    require_plain(gradient_on_load == nullptr, "convolution's gradient");
+    if (dx != nullptr && s.n > 0) {
+        input_gradient(dense("convolution, input gradient", s, false), dx, g, w);
     }
     if (dw != nullptr) {
-        run("weight gradient", s, [&](dnnl::stream& stream) {
-            const auto primitive = Cache::instance().get(Kind::weight_gradient, s);
-            memory ours = view(our_weights(s), dw);
-            memory made = primitive->needs_reorder ? scratch(kWeights, primitive->w) : ours;
-            primitive->primitive.execute(stream, {{DNNL_ARG_DIFF_DST, view(primitive->y, dy)},
-                                                  {DNNL_ARG_SRC, view(primitive->x, x)},
-                                                  {DNNL_ARG_DIFF_WEIGHTS, made},
-                                                  {DNNL_ARG_SCRATCHPAD, scratch(kScratchpad, primitive->scratchpad)}});
-            if (primitive->needs_reorder) {
-                primitive->reorder.execute(stream, {{DNNL_ARG_FROM, made}, {DNNL_ARG_TO, ours}});
-            }
-        });
+        require(s.n > 0, "convolution's gradient: an empty batch");
+        weight_gradient(dense("convolution, weight gradient", s, false), dw, g, x);
+    }
+    if (db != nullptr) {
+        cpu::sum_rows(db, g, std::int64_t{s.n} * s.p() * s.q(), s.k);
     }
 }
 
-}  // namespace cutis::cpu::onednn
+void pointwise_forward(float* y, const float* x, const float* w, const Normalize* on_load,
+                       const BatchStatistics* statistics, std::int64_t rows, int c, int k) {
+    require_plain(all_null(on_load, statistics), "pointwise convolution");
+    if (rows > 0) {
+        forward(pointwise("pointwise convolution", rows, c, k), y, x, w, nullptr);
+    }
+}
+
+void pointwise_backward(float* dx, float* dw, const float* g, const GradientOnLoad* gradient_on_load, const float* x,
+                        const Normalize* on_load, const NormalizeBackward* before, const float* dx_add, const float* w,
+                        std::int64_t rows, int c, int k) {
+    require_plain(all_null(gradient_on_load, on_load, before, dx_add), "pointwise convolution's gradient");
+    if (dx != nullptr && rows > 0) {
+        input_gradient(pointwise("pointwise convolution, input gradient", rows, c, k), dx, g, w);
+    }
+    if (dw != nullptr) {
+        require(rows > 0, "pointwise convolution's gradient: no rows");
+        weight_gradient(pointwise("pointwise convolution, weight gradient", rows, c, k), dw, g, x);
+    }
+}
+
+void depthwise_forward(float* y, const float* x, const float* w, const Normalize* on_load,
+                       const BatchStatistics* statistics, const DepthwiseShape& s) {
+    require_plain(all_null(on_load, statistics), "depthwise convolution");
+    if (s.n > 0) {
+        forward(depthwise("depthwise convolution", s), y, x, w, nullptr);
+    }
+}
+
+void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLoad* gradient_on_load, const float* x,
+                        const Normalize* on_load, const NormalizeBackward* before, const float* w,
+                        const DepthwiseShape& s) {
+    require_plain(all_null(gradient_on_load, on_load, before), "depthwise convolution's gradient");
+    if (dx != nullptr && s.n > 0) {
+        input_gradient(depthwise("depthwise convolution, input gradient", s), dx, g, w);
+    }
+    if (dw != nullptr) {
+        require(s.n > 0, "depthwise convolution's gradient: an empty batch");
+        weight_gradient(depthwise("depthwise convolution, weight gradient", s), dw, g, x);
+    }
+}
+
+// ---- the fully connected layer
+
+namespace {
+
+struct Linear {
+    Key key;
+    memory::desc x, y, w, ours, bias;
+};
+Linear linear(std::string_view operation, std::int64_t rows, int c, int k, bool has_bias) {
+    return {{operation, {rows, c, k, has_bias}},       layout({rows, c}, memory::format_tag::nc),
+            layout({rows, k}, memory::format_tag::nc), any_layout({k, c}),
+            layout({k, c}, memory::format_tag::oi),    layout({k}, memory::format_tag::x)};
+}
+auto forward_description(const Linear& linear, bool has_bias) {
+    return has_bias ? describe<dnnl::inner_product_forward>(kTraining, linear.x, linear.w, linear.bias, linear.y)()
+                    : describe<dnnl::inner_product_forward>(kTraining, linear.x, linear.w, linear.y)();
+}
+
+}  // namespace
+
+void linear_forward(float* y, const float* x, const float* w, const float* bias, std::int64_t rows, int c, int k) {
+    if (rows == 0) {
+        return;
+    }
+    const Linear sizes = linear("linear", rows, c, k, bias != nullptr);
+    const Handle primitive = prepared(sizes.key, [&] {
+        const auto description = forward_description(sizes, bias != nullptr);
+        return prepare<dnnl::inner_product_forward>(description, {{DNNL_ARG_SRC, sizes.x},
+                                                                  {DNNL_ARG_WEIGHTS, description.weights_desc()},
+                                                                  {DNNL_ARG_BIAS, sizes.bias},
+                                                                  {DNNL_ARG_DST, sizes.y}});
+    });
+    const float* const weights = reordered(sizes.ours, primitive->layouts.at(DNNL_ARG_WEIGHTS), w, kWeights);
+    run(sizes.key, *primitive,
+        {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_BIAS, bias}, {DNNL_ARG_DST, y}});
+}
+
+void linear_backward(float* dx, float* dw, float* db, const float* dy, const float* x, const float* w,
+                     std::int64_t rows, int c, int k) {
+    if (dx != nullptr && rows > 0) {
+        const Linear sizes = linear("linear, input gradient", rows, c, k, false);
+        const Handle primitive = prepared(sizes.key, [&] {
+            const auto description = describe<dnnl::inner_product_backward_data>(
+                sizes.x, sizes.w, sizes.y)(forward_description(sizes, false));
+            return prepare<dnnl::inner_product_backward_data>(description,
+                                                              {{DNNL_ARG_DIFF_SRC, sizes.x},
+                                                               {DNNL_ARG_WEIGHTS, description.weights_desc()},
+                                                               {DNNL_ARG_DIFF_DST, sizes.y}});
+        });
+        const float* const weights = reordered(sizes.ours, primitive->layouts.at(DNNL_ARG_WEIGHTS), w, kWeights);
+        run(sizes.key, *primitive, {{DNNL_ARG_DIFF_SRC, dx}, {DNNL_ARG_WEIGHTS, weights}, {DNNL_ARG_DIFF_DST, dy}});
+    }
+    if (dw == nullptr) {
+        if (db != nullptr) {
+            cpu::sum_rows(db, dy, rows, k);
+        }
+        return;
+    }
+    require(rows > 0, "linear's gradient: no rows");
+    const Linear sizes = linear("linear, weight gradient", rows, c, k, db != nullptr);
+    const Handle primitive = prepared(sizes.key, [&] {
+        const auto hint = forward_description(sizes, db != nullptr);
+        const auto description =
+            db != nullptr ? describe<dnnl::inner_product_backward_weights>(sizes.x, sizes.w, sizes.bias, sizes.y)(hint)
+                          : describe<dnnl::inner_product_backward_weights>(sizes.x, sizes.w, sizes.y)(hint);
+        return prepare<dnnl::inner_product_backward_weights>(description,
+                                                             {{DNNL_ARG_SRC, sizes.x},
+                                                              {DNNL_ARG_DIFF_WEIGHTS, description.diff_weights_desc()},
+                                                              {DNNL_ARG_DIFF_BIAS, sizes.bias},
+                                                              {DNNL_ARG_DIFF_DST, sizes.y}});
+    });
+    const memory::desc& wanted = primitive->layouts.at(DNNL_ARG_DIFF_WEIGHTS);
+    float* const made = place_for(sizes.ours, wanted, dw, kWeights);
+    run(sizes.key, *primitive,
+        {{DNNL_ARG_SRC, x}, {DNNL_ARG_DIFF_WEIGHTS, made}, {DNNL_ARG_DIFF_BIAS, db}, {DNNL_ARG_DIFF_DST, dy}});
+    bring_back(sizes.ours, wanted, made, dw);
+}
+
+}  // namespace cutis::onednn

@@ -11,6 +11,7 @@
 #include "engine/files.h"
 #include "engine/packed_dataset.h"
 #include "engine/safetensors.h"
+#include "kernels/backend.h"
 #include "kernels/error.h"
 #include "tests/support/error_of.h"
 #include "tests/support/temp_dir.h"
@@ -129,6 +130,36 @@ TEST(Trainer, ThreeHundredStepsRepeatBitForBit) {
 
 // Everything that a run can carry over a break: momentum, averages, a frozen part that thaws behind the break, a batch
 // count that does not divide the epoch, and the sums of a half-done epoch.
+#ifdef CUTIS_WITH_ONEDNN
+// A learning rate at which rounding does not grow (test_gpu_training.cpp).
+TEST(Trainer, VendorsKernelsFollowOursForTwentySteps) {
+    const testing::TempDir folder;
+    const std::filesystem::path data = pack(folder);
+    std::vector<std::vector<double>> losses;
+    for (const char* backend : {"native", "vendor"}) {
+        TrainConfig config = small_run(data, folder / backend);
+        config.device = "cpu";
+        config.backend = backend;
+        config.lr = 1e-6f;
+        config.steps = 20;
+        ASSERT_EQ(train(config, false), TrainEnd::finished);
+        losses.emplace_back();
+        for (const nlohmann::json& record : records(folder / backend)) {
+            if (record.at("kind") == "step") {
+                losses.back().push_back(record.at("loss").get<double>());
+            }
+        }
+    }
+    set_backend(Backend::native);
+    ASSERT_EQ(losses[0].size(), 20u);
+    ASSERT_EQ(losses[1].size(), 20u);
+    for (std::size_t i = 0; i < 20; ++i) {
+        EXPECT_NEAR(losses[0][i], losses[1][i], 1e-3) << "step " << i + 1;
+    }
+    EXPECT_NE(losses[0], losses[1]);
+}
+#endif
+
 TEST(Trainer, ResumeEqualsNoBreak) {
     const testing::TempDir folder;
     const std::filesystem::path data = pack(folder);
