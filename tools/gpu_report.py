@@ -302,8 +302,8 @@ def timed(path, part, work, seconds):
             times = [line["real_time"] * {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}[line["time_unit"]] for line in lines]
             case = {"job": job, "name": name, "peer": measured["context"].get("vendor", ""), "device": measured["context"].get("device", ""),
                     "us": statistics.median(times), "us_min": min(times), "us_max": max(times)}
-            for key in ("us", "vendor_us", "ratio"):
-                case |= {name: lines[-1][name] for name in (key, f"{key}_min", f"{key}_max") if name in lines[-1]}
+            for counter in ("us", "vendor_us", "ratio"):
+                case.update({key: lines[-1][key] for key in (counter, f"{counter}_min", f"{counter}_max") if key in lines[-1]})
             cases.append(case)
     pieces = [f"{len(cases)} cases"] if cases else []
     if failures:
@@ -415,7 +415,7 @@ def bench_markdown(part):
 
 
 TIMED = {
-    "step": ("Training steps beside the vendor's library", "The same step by cutis' kernels and by the library behind the same calls, two processes taking turns."),
+    "step": ("Training steps beside the vendor's library", "The same step by cutis' kernels and by the library behind the same calls, taking turns. Ratio: the library's time over ours, round by round."),
     "data": ("Images, inference, startup", "Medians of repetitions, with the fastest and the slowest."),
     "peers": ("Beside other libraries", "Taking turns on the same machine with the same shapes. Ratio: the peer's time over ours, round by round."),
 }

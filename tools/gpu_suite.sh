@@ -313,42 +313,44 @@ part_ncu() {
   report ncu "$results" "$part" "$work" $((SECONDS - began))
 }
 
-# timed NAME PROGRAM [COMMAND..]: a job that leaves NAME.json, of PROGRAM or of COMMAND with PROGRAM's path behind it. What was not
-# built is noted.
-timed() {
-  local name=$1 wanted=$2 file
+# have NAME PROGRAM: its path in `file`; where it was not built, that is noted in the place of job NAME.
+have() {
+  rm -f -- "$work/$1.absent"
+  file=$(program "$2") && return
+  echo "left out: $2 was not built" >"$work/$1.absent"
+  return 1
+}
+
+# own NAME PROGRAM [OPTIONS..]: one of our programs, its results in NAME.json.
+own() {
+  local name=$1 wanted=$2 file options=()
   shift 2
-  rm -f -- "$work/$name.absent"
-  if ! file=$(program "$wanted"); then
-    echo "left out: $wanted was not built" >"$work/$name.absent"
-  elif [ $# -eq 0 ]; then
-    local options=()
-    [ "$smoke" = false ] || options=(--smoke)
-    [ "$wanted" = bench_data ] || options+=(--device cuda)
-    job "$name" "$file" "${options[@]}" "--benchmark_out=$work/$name.json" --benchmark_out_format=json
-  else
-    job "$name" "$@" "$file"
-  fi
+  have "$name" "$wanted" || return 0
+  [ "$smoke" = false ] || options=(--smoke)
+  job "$name" "$file" "${options[@]}" "$@" "--benchmark_out=$work/$name.json" --benchmark_out_format=json
 }
 
 # peer NAME PROGRAM SCRIPT [OPTIONS..]: one of bench/peers beside a program of ours. Dry runs of these are on the CPU: networks of
 # full width would take minutes where CUDA kernels run there.
 peer() {
-  local name=$1 wanted=$2 script=$3 device=cuda options=()
+  local name=$1 wanted=$2 script=$3 device=cuda file options=()
   shift 3
+  have "$name" "$wanted" || return 0
   if [ "$smoke" = true ]; then
     device=cpu options=(--smoke)
   fi
   [ "$script" = pillow_data ] || options+=(--device "$device")
-  timed "$name" "$wanted" "$python" "$home/bench/peers/$script.py" "${options[@]}" "$@" --json "$work/$name.json"
+  job "$name" "$python" "$home/bench/peers/$script.py" "${options[@]}" "$@" --json "$work/$name.json" "$file"
 }
 
 part_step() {
   most_jobs=1
-  local model models=(mobilenet_v2 mobilenet_v2_lstm49 alexnet resnet18)
-  [ "$smoke" = false ] || models=(mobilenet_v2)
+  local model models=(mobilenet_v2 mobilenet_v2_lstm49 alexnet resnet18) options=(--device cuda --precision bf16)
+  if [ "$smoke" = true ]; then
+    models=(mobilenet_v2) options+=(--shapes 2x32)
+  fi
   for model in "${models[@]}"; do
-    peer "$model" bench_train vendor_step --models "$model" --device-name "$(report device "$results")"
+    own "$model" bench_train --models "$model" "${options[@]}"
   done
   wait
   report timed "$results" "$part" "$work" $((SECONDS - began))
@@ -356,9 +358,9 @@ part_step() {
 
 part_data() {
   most_jobs=1
-  timed images bench_data
-  timed inference bench_inference
-  timed startup bench_startup
+  own images bench_data
+  own inference bench_inference --device cuda
+  own startup bench_startup --device cuda
   wait
   report timed "$results" "$part" "$work" $((SECONDS - began))
 }
