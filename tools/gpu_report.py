@@ -18,6 +18,7 @@ import sys
 PASSED, FAILED, ABSENT = "passed", "failed", "not here"
 OUT_OF_TIME = {124, 137}
 PACKAGE_MISSING = 77  # what a peer leaves with (bench/peers/turns.py)
+PEERS_FIGURES = tuple(f"{figure}{end}" for figure in ("vendor_us", "ratio") for end in ("", "_min", "_max"))
 # Held to a figure: least percent of the copy bandwidth, on MobileNetV2's shapes at batch 256.
 WANTED = {"depthwise_forward": 60.0, "depthwise_backward.weight": 45.0}
 
@@ -219,7 +220,7 @@ def bench(path, part, work, seconds):
             op, kind, shape, batch = run["name"].split("/")[:4]
             case = {"op": op, "type": kind, "shape": shape, "batch": int(batch[1:]), "name": "/".join((op, kind, shape, batch))}
             case["copy_gb_per_s"] = float(context["copy_gb_per_s"])
-            for key in ("us", "us_min", "us_max", "us_warm", "bytes", "flops", "GB/s", "%copy", "TFLOP/s", "sets"):
+            for key in ("us", "us_min", "us_max", "us_warm", "bytes", "flops", "GB/s", "%copy", "TFLOP/s", "sets", *PEERS_FIGURES):
                 if key in run:
                     case[key] = run[key]
             cases.append(case)
@@ -302,8 +303,7 @@ def timed(path, part, work, seconds):
             times = [line["real_time"] * {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}[line["time_unit"]] for line in lines]
             case = {"job": job, "name": name, "peer": measured["context"].get("vendor", ""), "device": measured["context"].get("device", ""),
                     "us": statistics.median(times), "us_min": min(times), "us_max": max(times)}
-            for counter in ("us", "vendor_us", "ratio"):
-                case.update({key: lines[-1][key] for key in (counter, f"{counter}_min", f"{counter}_max") if key in lines[-1]})
+            case.update({key: lines[-1][key] for key in ("us", "us_min", "us_max", *PEERS_FIGURES) if key in lines[-1]})
             cases.append(case)
     pieces = [f"{len(cases)} cases"] if cases else []
     if failures:
@@ -393,7 +393,7 @@ def bench_markdown(part):
     lines += table(head, rows, right=head[2:5])
     for op in dict.fromkeys(case["op"] for case in part["cases"]):
         lines += ["", f"### {op}", ""]
-        columns = ["shape", "batch", "type", "us", "fastest to slowest", "warm us", "MB", "GB/s", "% of copy", "TFLOP/s"]
+        columns = ["shape", "batch", "type", "us", "fastest to slowest", "warm us", "MB", "GB/s", "% of copy", "TFLOP/s", "vendor us", "vendor / ours"]
         rows = [
             [
                 case["shape"],
@@ -406,6 +406,8 @@ def bench_markdown(part):
                 f"{case['GB/s']:.0f}",
                 f"{case['%copy']:.0f}",
                 f"{case['TFLOP/s']:.2f}",
+                f"{case['vendor_us']:.1f}" if "vendor_us" in case else "",
+                f"{case['ratio']:.2f}" if "ratio" in case else "",
             ]
             for case in part["cases"]
             if case["op"] == op
