@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "bench/workload.h"
 #include "engine/tensor.h"
 #include "kernels/batchnorm.h"
 #include "kernels/precision.h"
@@ -25,12 +26,6 @@ struct CudaCase {
     std::string type;  ///< fp32, tf32 or bf16
     std::string shape;
     std::function<PreparedCall()> make;
-};
-
-/// What is timed: a network's shapes at one batch size.
-struct Workload {
-    int batch, size;
-    float width;
 };
 
 Device gpu();
@@ -73,17 +68,6 @@ struct NormArrays {
     }
     Tensor mean, inv_std, scale, shift, a, b, d, dgamma, dbeta, batch_mean, batch_var;
 };
-
-/// A convolution of the network: its input and its output.
-struct ConvLayer {
-    std::string kind;  ///< conv, depthwise or pointwise
-    int side, c;
-    int side_out, k;
-    bool operator==(const ConvLayer&) const = default;
-};
-
-/// MobileNetV2's convolutions, in their order, each different one once.
-std::vector<ConvLayer> conv_layers(const Workload& workload);
 
 std::vector<CudaCase> depthwise_cases(const Workload& workload);
 std::vector<CudaCase> matrix_cases(const Workload& workload);  ///< pointwise convolutions, stem, linear layer

@@ -70,7 +70,7 @@ PreparedCall single_read(const Rows& s) {
     Tensor z = arrays.output<T>(s.values());
     return {arrays.bytes(), 7.0 * static_cast<double>(s.values()), [=, norm = NormArrays(s.c)]() mutable {
                 const BatchnormSaved saved{norm.batch_mean.data(), norm.batch_var.data(), norm.scale.data(),
-                                                 norm.shift.data(), norm.inv_std.data()};
+                                           norm.shift.data(), norm.inv_std.data()};
                 cuda::batchnorm_forward<T>(z.data<T>(), saved, y.data<T>(), norm.a.data(), norm.b.data(), kEps,
                                            Activation::relu6, nullptr, s.rows, s.c, stream_of(gpu()));
             }};

@@ -3,11 +3,13 @@
 #include <benchmark/benchmark.h>
 #include <malloc.h>
 
+#include <algorithm>
 #include <charconv>
 #include <cstdio>
 #include <iostream>
 
 #include "engine/cuda_device.h"
+#include "engine/on_device.h"
 #include "kernels/error.h"
 #include "kernels/isa.h"
 #include "kernels/parallel.h"
@@ -62,6 +64,20 @@ int whole_number(std::string_view text, std::string_view what, int least) {
     return value;
 }
 
+std::vector<int> take_batches(int& argc, char** argv, int otherwise) {
+    const auto given = take_value(argc, argv, "--batch");
+    if (!given) {
+        return {otherwise};
+    }
+    std::vector<int> batches;
+    for (std::size_t begin = 0; begin <= given->size();) {
+        const std::size_t end = std::min(given->find(',', begin), given->size());
+        batches.push_back(whole_number(std::string_view(*given).substr(begin, end - begin), "--batch"));
+        begin = end + 1;
+    }
+    return batches;
+}
+
 std::optional<std::vector<std::string>> take_serve(int& argc, char** argv) {
     for (int i = 1; i < argc; ++i) {
         if (std::string_view(argv[i]) == "--serve") {
@@ -88,6 +104,12 @@ void add_context(Device device, bool smoke) {
     }
     context("git_revision", build_info().git_revision);
     context("smoke", smoke ? "true" : "false");
+}
+
+void add_vendor_context(Device device) {
+    if (device.kind == DeviceKind::cpu && on::has_vendor(device)) {
+        ::benchmark::AddCustomContext("vendor", "oneDNN " + std::string(build_info().onednn));
+    }
 }
 
 void keep_freed_memory() {

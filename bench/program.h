@@ -20,12 +20,18 @@ std::optional<std::string> take_value(int& argc, char** argv, std::string_view n
 /// A whole number of at least `least`; throws Error naming `what` otherwise.
 int whole_number(std::string_view text, std::string_view what, int least = 1);
 
+/// Batch sizes of "--batch=N,N..", or `otherwise` alone.
+std::vector<int> take_batches(int& argc, char** argv, int otherwise);
+
 /// Arguments that are left behind "--serve", which is taken out with them; nothing where it is not there.
 std::optional<std::vector<std::string>> take_serve(int& argc, char** argv);
 
 /// Context of Google Benchmark's JSON, as `cutis bench-report` reads it: device, threads, instruction set, revision,
 /// how CUDA kernels were compiled, and whether this is a dry run, whose times say nothing.
 void add_context(Device device, bool smoke);
+
+/// The vendor's library that stands beside ours on `device`, where this build has one.
+void add_vendor_context(Device device);
 
 /// Blocks that libraries allocate per call stay with the process, as in the program itself.
 void keep_freed_memory();
