@@ -39,12 +39,10 @@ endfunction()
 
 run_suite(0 --binaries ${BUILD} --results ${SCRATCH}/all)
 require_match("${output}" "results: [^\n]*results.md and [^\n]*results.json\n$")
-foreach(part kernels parity bench data train)
+foreach(part kernels parity bench step data train)
   require_status(${SCRATCH}/all ${part} passed)
 endforeach()
-foreach(part step peers)  # Python may lack the packages
-  require_status(${SCRATCH}/all ${part} "passed|not here")
-endforeach()
+require_status(${SCRATCH}/all peers "passed|not here")  # Python may lack the packages
 foreach(part sanitize-memcheck sanitize-racecheck sanitize-synccheck sanitize-initcheck ncu)
   require_status(${SCRATCH}/all ${part} "not here")
 endforeach()
