@@ -36,35 +36,26 @@ void add_vendor_context(Device device);
 /// Blocks that libraries allocate per call stay with the process, as in the program itself.
 void keep_freed_memory();
 
-/// What `--serve` does: each line on stdin asks for one measurement, whose milliseconds follow as a line on stdout. So
-/// a peer in another process takes turns with ours (bench/peers/turns.py). Ends with stdin.
-int serve_lines(auto&& milliseconds);
-/// `serve_lines` of the time that `work()` takes.
-int serve(auto&& work);
-
-// ---- implementation
-
 namespace detail {
 bool next_line();
 void answer(double milliseconds);
 }  // namespace detail
 
-inline double milliseconds_since(std::chrono::steady_clock::time_point begin) {
-    return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
-}
-
-int serve_lines(auto&& milliseconds) {
+/// What `--serve` does: each line on stdin asks for one measurement, whose milliseconds, from `measure()`, follow as a
+/// line on stdout. So a peer in another process takes turns with ours (bench/peers/turns.py). Ends with stdin.
+int serve_lines(auto&& measure) {
     while (detail::next_line()) {
-        detail::answer(milliseconds());
+        detail::answer(measure());
     }
     return 0;
 }
 
+/// `serve_lines` of the time that `work()` takes.
 int serve(auto&& work) {
     return serve_lines([&] {
         const auto begin = std::chrono::steady_clock::now();
         work();
-        return milliseconds_since(begin);
+        return std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - begin).count();
     });
 }
 

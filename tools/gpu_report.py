@@ -17,7 +17,9 @@ import sys
 
 PASSED, FAILED, ABSENT = "passed", "failed", "not here"
 OUT_OF_TIME = {124, 137}
-# What the issue asks of two kernels: least percent of the copy bandwidth, on MobileNetV2's shapes at batch 256.
+PACKAGE_MISSING = 77  # what a peer leaves with (bench/peers/turns.py)
+PEERS_FIGURES = tuple(f"{figure}{end}" for figure in ("vendor_us", "ratio") for end in ("", "_min", "_max"))
+# Held to a figure: least percent of the copy bandwidth, on MobileNetV2's shapes at batch 256.
 WANTED = {"depthwise_forward": 60.0, "depthwise_backward.weight": 45.0}
 
 
@@ -218,7 +220,7 @@ def bench(path, part, work, seconds):
             op, kind, shape, batch = run["name"].split("/")[:4]
             case = {"op": op, "type": kind, "shape": shape, "batch": int(batch[1:]), "name": "/".join((op, kind, shape, batch))}
             case["copy_gb_per_s"] = float(context["copy_gb_per_s"])
-            for key in ("us", "us_min", "us_max", "us_warm", "bytes", "flops", "GB/s", "%copy", "TFLOP/s", "sets"):
+            for key in ("us", "us_min", "us_max", "us_warm", "bytes", "flops", "GB/s", "%copy", "TFLOP/s", "sets", *PEERS_FIGURES):
                 if key in run:
                     case[key] = run[key]
             cases.append(case)
@@ -267,6 +269,54 @@ def ncu(path, part, work, seconds):
     record(path, part, status, summary, seconds, profiles=profiles, failures=failures)
 
 
+def repetitions(benchmarks):
+    """Google Benchmark's lines by case, aggregates left out; names without what it adds to them."""
+    lines = {}
+    for line in benchmarks:
+        if line.get("run_type") != "aggregate":
+            name = re.sub(r"/(min_time|repeats|iterations|real_time|manual_time)\b.*", "", line.get("run_name", line["name"]))
+            lines.setdefault(name, []).append(line)
+    return lines
+
+
+def timed(path, part, work, seconds):
+    """Cases of JSON in Google Benchmark's form, with the peer's times where they have one, as `cutis bench-report` reads them."""
+    work = pathlib.Path(work)
+    cases, failures = [], []
+    absent = [(file.stem, file.read_text().strip()) for file in sorted(work.glob("*.absent"))]
+    for status_file in sorted(work.glob("*.rc")):
+        status, job = status_of(status_file), status_file.stem
+        last = status_file.with_suffix(".log").read_text(errors="replace").splitlines()[-3:]
+        if status == PACKAGE_MISSING:
+            absent.append((job, last[-1] if last else "a package is missing"))
+            continue
+        if status != 0:
+            why = "out of time; run the part again" if status in OUT_OF_TIME else f"left with {status}: {' | '.join(last)}"
+            failures.append({"job": job, "test": job, "message": why})
+            continue
+        measured = json.loads(status_file.with_suffix(".json").read_text())
+        for name, lines in repetitions(measured["benchmarks"]).items():
+            wrong = next((line for line in lines if line.get("error_occurred")), None)
+            if wrong:
+                failures.append({"job": job, "test": name, "message": wrong.get("error_message", "")})
+                continue
+            times = [line["real_time"] * {"ns": 1e-3, "us": 1.0, "ms": 1e3, "s": 1e6}[line["time_unit"]] for line in lines]
+            case = {"job": job, "name": name, "peer": measured["context"].get("vendor", ""), "device": measured["context"].get("device", ""),
+                    "us": statistics.median(times), "us_min": min(times), "us_max": max(times)}
+            case.update({key: lines[-1][key] for key in ("us", "us_min", "us_max", *PEERS_FIGURES) if key in lines[-1]})
+            cases.append(case)
+    pieces = [f"{len(cases)} cases"] if cases else []
+    if failures:
+        pieces.append(f"{len(failures)} failed")
+    if not load(path)["machine"].get("smoke"):
+        for peer in dict.fromkeys(case["peer"] for case in cases if "ratio" in case):
+            ratios = [case["ratio"] for case in cases if case["peer"] == peer and "ratio" in case]
+            pieces.append(f"{statistics.geometric_mean(ratios):.2f} times as fast as {peer} (geometric mean of {len(ratios)})")
+    pieces += [f"{job}: {why}" for job, why in absent]
+    status = FAILED if failures else PASSED if cases else ABSENT
+    record(path, part, status, "; ".join(pieces), seconds, cases=cases, failures=failures, absent=absent)
+
+
 def train(path, part, work, seconds):
     work = pathlib.Path(work)
     status = status_of(work / "train.rc")
@@ -284,12 +334,22 @@ def train(path, part, work, seconds):
     evaluation = work / "run" / "evaluation_test.json"
     if evaluation.exists():
         found["test"] = {key: value for key, value in json.loads(evaluation.read_text()).items() if isinstance(value, (int, float, str))}
-    if faults:
+    timeline = work / "timeline.json"
+    if timeline.exists():
+        found["timeline"] = json.loads(timeline.read_text())
+    reached, target = found.get("timeline", {}).get("reached"), found.get("timeline", {}).get("target", 0.0)
+    if not faults and reached is None:
+        best = max((epoch["val_balanced_accuracy"] or 0.0 for epoch in found["timeline"]["epochs"]), default=0.0)
+        faults.append(f"balanced accuracy {target:g} on validation was not reached; the best was {best:.3f}")
+        summary = faults[0]
+    elif faults:
         log = (work / "train.log").read_text(errors="replace").splitlines()[-3:]
         summary = f"{faults[0]}: {' | '.join(log)}"
     else:
         figures = ", ".join(f"{key} {found['test'][key]:.3f}" for key in ("balanced_accuracy", "accuracy", "macro_f1") if key in found.get("test", {}))
-        summary = f"{len(found.get('epochs', []))} epochs; test: {figures}"
+        smoke = load(path)["machine"].get("smoke")
+        clock = "a dry run" if smoke else f"balanced accuracy {target:g} on validation after {reached['seconds']:.1f} s, epoch {reached['epoch']}"
+        summary = f"{clock}; {len(found.get('epochs', []))} epochs; test: {figures}"
     record(path, part, FAILED if faults else PASSED, summary, seconds, failures=[{"job": part, "test": "train", "message": fault} for fault in faults], **found)
 
 
@@ -333,7 +393,7 @@ def bench_markdown(part):
     lines += table(head, rows, right=head[2:5])
     for op in dict.fromkeys(case["op"] for case in part["cases"]):
         lines += ["", f"### {op}", ""]
-        columns = ["shape", "batch", "type", "us", "fastest to slowest", "warm us", "MB", "GB/s", "% of copy", "TFLOP/s"]
+        columns = ["shape", "batch", "type", "us", "fastest to slowest", "warm us", "MB", "GB/s", "% of copy", "TFLOP/s", "vendor us", "vendor / ours"]
         rows = [
             [
                 case["shape"],
@@ -346,12 +406,34 @@ def bench_markdown(part):
                 f"{case['GB/s']:.0f}",
                 f"{case['%copy']:.0f}",
                 f"{case['TFLOP/s']:.2f}",
+                f"{case['vendor_us']:.1f}" if "vendor_us" in case else "",
+                f"{case['ratio']:.2f}" if "ratio" in case else "",
             ]
             for case in part["cases"]
             if case["op"] == op
         ]
         lines += table(columns, rows, right=columns[3:])
     return lines
+
+
+TIMED = {
+    "step": ("Training steps beside the vendor's library", "The same step by cutis' kernels and by the library behind the same calls, taking turns. Ratio: the library's time over ours, round by round."),
+    "data": ("Images, inference, startup", "Medians of repetitions, with the fastest and the slowest."),
+    "peers": ("Beside other libraries", "Taking turns on the same machine with the same shapes. Ratio: the peer's time over ours, round by round."),
+}
+
+
+def milliseconds(case, key):
+    return f"{case[key] / 1e3:.3g} ({case[key + '_min'] / 1e3:.3g} to {case[key + '_max'] / 1e3:.3g})" if key in case else ""
+
+
+def timed_markdown(name, part):
+    title, how = TIMED[name]
+    columns = ["case", "ms (fastest to slowest)", "peer", "its ms", "ratio"]
+    rows = [[case["name"], milliseconds(case, "us"), case["peer"], milliseconds(case, "vendor_us"),
+             f"**{case['ratio']:.2f}** ({case['ratio_min']:.2f} to {case['ratio_max']:.2f})" if "ratio" in case else ""] for case in part["cases"]]
+    lines = ["", f"## {title}", "", how, ""] + table(columns, rows, right=("ms (fastest to slowest)", "its ms", "ratio"))
+    return lines + [line for job, why in part.get("absent", []) for line in ("", f"Not here, {job}: {why}")]
 
 
 def markdown(path, out):
@@ -384,6 +466,14 @@ def markdown(path, out):
         lines += ["", "## Skipped tests", ""] + [f"- {name}: {test}" for name, test in skipped]
     if parts.get("bench", {}).get("cases") and on_gpu and not where["smoke"]:
         lines += bench_markdown(parts["bench"])
+    for name in TIMED:
+        if parts.get(name, {}).get("cases") and on_gpu and not where["smoke"]:
+            lines += timed_markdown(name, parts[name])
+    timeline = parts.get("train", {}).get("timeline")
+    if timeline and on_gpu and not where["smoke"]:
+        lines += ["", "## Time to a balanced accuracy", "", "Seconds since the start of `cutis train`, validation and checkpoints included.", ""]
+        rows = [[epoch["epoch"], f"{epoch['seconds']:.1f}", f"{epoch['val_balanced_accuracy'] or 0.0:.3f}"] for epoch in timeline["epochs"]]
+        lines += table(["epoch", "seconds", "balanced accuracy on validation"], rows, right=("epoch", "seconds", "balanced accuracy on validation"))
     for profile in parts.get("ncu", {}).get("profiles", []):
         lines += ["", f"### Nsight Compute: {profile['case']}", ""]
         columns = list(dict.fromkeys(key for launch in profile["launches"] for key in launch))
@@ -396,6 +486,10 @@ def markdown(path, out):
     if parts.get("bench", {}).get("cases") and on_gpu and not where["smoke"]:
         for row in bench_summary(parts["bench"])[1]:
             print(f"  {row[0]:<40} {row[1]:<5} median {row[3]:>4} % of copy, worst {row[4]:>4} % at {row[5]} {row[6] and '(wanted: ' + row[6] + ' %)'}")
+    for name in TIMED:
+        for case in parts.get(name, {}).get("cases", []) if on_gpu and not where["smoke"] else []:
+            against = f"{case['ratio']:.2f} times as fast as {case['peer']}" if "ratio" in case else ""
+            print(f"  {case['name']:<60} {case['us'] / 1e3:>9.3f} ms  {against}")
     for name, failure in failures[:20]:
         print(f"  failed: {name}: {failure['test']}: {failure['message'].splitlines()[0] if failure['message'] else ''}"[:200])
     for name, part in parts.items():
@@ -406,7 +500,7 @@ def markdown(path, out):
 
 def main():
     name, path, *rest = sys.argv[1:]
-    if name in ("tests", "parity", "bench", "ncu", "train", "machine", "slowest", "markdown"):
+    if name in ("tests", "parity", "bench", "ncu", "timed", "train", "machine", "slowest", "markdown"):
         globals()[name](path, *rest)
     elif name == "note":
         record(path, *rest)
@@ -418,6 +512,8 @@ def main():
     elif name == "place":
         where = load(path)["machine"]
         print(re.sub(r"[^A-Za-z0-9]+", "_", f"{where['revision']} {where['built']} {where['device']}"))
+    elif name == "device":
+        print(load(path)["machine"]["device"])
     elif name == "mode":
         print(load(path)["machine"]["cuda"])
     elif name == "stamp":

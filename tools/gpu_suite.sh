@@ -12,7 +12,11 @@
 #   parity             the same training on CPU and GPU, twice on the GPU, and in bf16
 #   bench              microseconds, GB/s and percent of the copy bandwidth of each kernel
 #   ncu                the five slowest of these kernels under Nsight Compute, where that is found
-#   train              a training run on the packed data set $HAM10000_PACK, where that is given
+#   step               training steps by cutis' kernels and by the vendor's library, taking turns
+#   data               decoding, augmenting and loading images; networks' answers; a process's start to its first step
+#   peers              all of that beside PyTorch, onnxruntime and Pillow, where Python has them
+#   train              a training run on the packed data set $HAM10000_PACK, where that is given, and the seconds until
+#                      its validation reaches a balanced accuracy of $GPU_SUITE_TARGET [0.65]
 #   report             results as Markdown, and the summary
 #
 # What has passed is not run again: results are kept after each part. They are results.json, results.md and suite.log in
@@ -29,9 +33,11 @@ set -euo pipefail
 unset CDPATH
 home=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/.." && pwd -P)
 readonly home
-readonly all_parts=(kernels sanitize-memcheck sanitize-racecheck sanitize-synccheck sanitize-initcheck parity bench ncu train report)
+readonly all_parts=(kernels sanitize-memcheck sanitize-racecheck sanitize-synccheck sanitize-initcheck parity bench ncu step data peers train report)
 readonly part_seconds=${GPU_SUITE_PART_SECONDS:-540}
 readonly program_names=(cutis kernels_tests engine_tests layers_tests models_tests tools_tests bench_cuda_kernels)
+readonly timing_names=(bench_train bench_data bench_inference bench_startup)  # a part does without those that were not built
+readonly python=${GPU_SUITE_PYTHON:-python3}  # of the peers
 readonly most_bytes=$((64 << 20))  # of a bundle, so that it can be carried anywhere
 
 say() { printf '%s\n' "-- $*"; }
@@ -54,7 +60,9 @@ build_bundle() {
     die "cmake could not configure; its messages are above"
   }
   say "building $objects"
-  cmake --build "$objects" --target "${program_names[@]}"
+  local timing
+  mapfile -t timing < <(cmake --build "$objects" --target help | grep -oxE "($(IFS='|'; echo "${timing_names[*]}")): phony" | cut -d: -f1)
+  cmake --build "$objects" --target "${program_names[@]}" "${timing[@]}"
 
   gather "$objects" "$bundle"
 }
@@ -63,12 +71,13 @@ build_bundle() {
 gather() {
   local objects=$1 bundle=$2 name file
   say "gathering $bundle"
-  rm -rf -- "${bundle:?}"/{bin,lib,tools,tests,work}
-  mkdir -p "$bundle/bin" "$bundle/lib" "$bundle/tools" "$bundle/tests"
+  rm -rf -- "${bundle:?}"/{bin,lib,tools,tests,bench,work}
+  mkdir -p "$bundle/bin" "$bundle/lib" "$bundle/tools" "$bundle/tests" "$bundle/bench/peers"
   local cuda_libraries
   cuda_libraries=$(dirname -- "$(sed -n 's/^CUDA_cudart_LIBRARY:FILEPATH=//p' "$objects/CMakeCache.txt")")
-  for name in "${program_names[@]}"; do
+  for name in "${program_names[@]}" "${timing_names[@]}"; do
     file=$(find "$objects/tools" "$objects/tests" "$objects/bench" -maxdepth 1 -type f -name "$name")
+    [ -n "$file" ] || continue
     cp -- "$file" "$bundle/bin/"
     strip -- "$bundle/bin/$name"
     # Of the shared libraries all but the C library's, which every machine has, and NVIDIA's, which are found there.
@@ -79,7 +88,8 @@ gather() {
       *) cp -L -- "$file" "$bundle/lib/$name" && strip --strip-unneeded -- "$bundle/lib/$name" ;;
     esac
   done
-  cp -- "$home/tools/gpu_suite.sh" "$home/tools/gpu_report.py" "$bundle/tools/"
+  cp -- "$home/tools/gpu_suite.sh" "$home/tools/gpu_report.py" "$home/tools/time_to_target.py" "$bundle/tools/"
+  cp -- "$home"/bench/peers/*.py "$bundle/bench/peers/"
   cp -R -- "$home/tools/sample" "$bundle/tools/"
   cp -R -- "$home/tests/data" "$bundle/tests/"
   date --utc +%FT%TZ >"$bundle/built"
@@ -303,11 +313,82 @@ part_ncu() {
   report ncu "$results" "$part" "$work" $((SECONDS - began))
 }
 
+# have NAME PROGRAM: its path in `file`; where it was not built, that is noted in the place of job NAME.
+have() {
+  rm -f -- "$work/$1.absent"
+  file=$(program "$2") && return
+  echo "left out: $2 was not built" >"$work/$1.absent"
+  return 1
+}
+
+# own NAME PROGRAM [OPTIONS..]: one of our programs, its results in NAME.json.
+own() {
+  local name=$1 wanted=$2 file options=()
+  shift 2
+  have "$name" "$wanted" || return 0
+  [ "$smoke" = false ] || options=(--smoke)
+  job "$name" "$file" "${options[@]}" "$@" "--benchmark_out=$work/$name.json" --benchmark_out_format=json
+}
+
+# peer NAME PROGRAM SCRIPT [OPTIONS..]: one of bench/peers beside a program of ours. Dry runs of these are on the CPU: networks of
+# full width would take minutes where CUDA kernels run there.
+peer() {
+  local name=$1 wanted=$2 script=$3 device=cuda file options=()
+  shift 3
+  have "$name" "$wanted" || return 0
+  if [ "$smoke" = true ]; then
+    device=cpu options=(--smoke)
+  fi
+  [ "$script" = pillow_data ] || options+=(--device "$device")
+  job "$name" "$python" "$home/bench/peers/$script.py" "${options[@]}" "$@" --json "$work/$name.json" "$file"
+}
+
+part_step() {
+  most_jobs=1
+  local model models=(mobilenet_v2 mobilenet_v2_lstm49 alexnet resnet18) options=(--device cuda --precision bf16)
+  if [ "$smoke" = true ]; then
+    models=(mobilenet_v2) options+=(--shapes 2x32)
+  fi
+  for model in "${models[@]}"; do
+    own "$model" bench_train --models "$model" "${options[@]}"
+  done
+  wait
+  report timed "$results" "$part" "$work" $((SECONDS - began))
+}
+
+part_data() {
+  most_jobs=1
+  own images bench_data
+  own inference bench_inference --device cuda
+  own startup bench_startup --device cuda
+  wait
+  report timed "$results" "$part" "$work" $((SECONDS - began))
+}
+
+part_peers() {
+  most_jobs=1
+  local mode model models=(mobilenet_v2 mobilenet_v2_lstm49 alexnet resnet18) modes=(eager cuda-graphs compile)
+  local device_name=(--device-name "$(report device "$results")")
+  if [ "$smoke" = true ]; then
+    models=(mobilenet_v2) modes=(eager)
+  fi
+  peer pillow bench_data pillow_data
+  peer startup bench_startup pytorch_startup "${device_name[@]}"
+  peer inference bench_inference onnxruntime_infer "${device_name[@]}"
+  for mode in "${modes[@]}"; do  # compiling takes longest: last
+    for model in "${models[@]}"; do
+      peer "${mode}_$model" bench_train pytorch_step --models "$model" --modes "$mode"
+    done
+  done
+  wait
+  report timed "$results" "$part" "$work" $((SECONDS - began))
+}
+
 part_train() {
-  local cutis data=${HAM10000_PACK:-} status=0 command=()
+  local cutis data=${HAM10000_PACK:-} target=${GPU_SUITE_TARGET:-0.65} status=0 command=()
   cutis=$(program cutis)
   if [ "$smoke" = true ]; then
-    data=$work_root/parity/sample.cutis
+    data=$work_root/parity/sample.cutis target=0
     [ -e "$data" ] || { report note "$results" "$part" failed "no packed sample: part parity has not made it"; return; }
   elif [ -z "$data" ]; then
     report note "$results" "$part" "not here" "HAM10000_PACK, a data set from cutis prepare, is not given"
@@ -320,11 +401,11 @@ part_train() {
     command=(train --data "$data" --model mobilenet_v2 --width 0.1 --size 32 --steps 2 --batch-size 8 --device cuda --overwrite --out "$work/run")
   else
     command=(train --data "$data" --model mobilenet_v2 --init "$home/tools/sample/weights/mobilenet_v2_imagenet_features.safetensors"
-      --epochs "${GPU_SUITE_EPOCHS:-10}" --batch-size 256 --optimizer adamw --lr 0.001 --warmup 100 --augment full --precision bf16
+      --class-weights effective --epochs "${GPU_SUITE_EPOCHS:-12}" --batch-size 256 --optimizer adamw --lr 0.001 --warmup 100 --augment full --precision bf16
       --device cuda --overwrite --out "$work/run")
   fi
   most_jobs=1
-  job train "$cutis" "${command[@]}"
+  job train python3 "$home/tools/time_to_target.py" "$work/run" "$target" "$work/timeline.json" "$cutis" "${command[@]}"
   wait
   if [ "$(cat "$work/train.rc")" = 0 ]; then
     job evaluate "$cutis" evaluate --run "$work/run" --data "$data" --split test --device cuda

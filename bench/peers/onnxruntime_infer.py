@@ -1,25 +1,27 @@
 #!/usr/bin/env python3
 """A network's answer by cutis and, exported to ONNX, by onnxruntime, taking turns on the same device.
 
-usage: bench/peers/onnxruntime_infer.py [options] build/release     (a build folder, or one that holds the programs)
+usage: bench/peers/onnxruntime_infer.py [options] build/release/bench/bench_inference
 
 fp32, evaluation mode, the same number of threads; onnxruntime folds batchnorms and fuses as it does by default. Needs numpy
 and onnxruntime; --device cuda wants an onnxruntime with CUDA, and keeps input and output in the GPU's memory."""
 import argparse
 import pathlib
 import subprocess
+import sys
 import tempfile
 import time
 
 import turns
 
 
-def program(folder, name):
-    """The program below a build folder, or in it."""
-    found = [path for path in (pathlib.Path(folder, place, name) for place in ("", "bin", "bench", "tools")) if path.is_file()]
-    if not found:
-        raise SystemExit(f"{folder}: no {name} in it; build it first")
-    return found[0]
+def exporter(program):
+    """cutis of the same build, or beside the program."""
+    folder = pathlib.Path(program).resolve().parent
+    for path in (folder / "cutis", folder.parent / "tools/cutis"):
+        if path.is_file():
+            return path
+    sys.exit(f"{program}: cutis, which exports the networks, is neither beside it nor in its build; build it first")
 
 
 class OnnxRuntime:
@@ -33,7 +35,8 @@ class OnnxRuntime:
         provider = "CUDAExecutionProvider" if device == "cuda" else "CPUExecutionProvider"
         self.session = onnxruntime.InferenceSession(str(path), choices, providers=[provider])
         if self.session.get_providers()[0] != provider:
-            raise SystemExit(f"onnxruntime has no {provider} here")
+            print(f"skipped: onnxruntime has no {provider} here")
+            sys.exit(turns.SKIPPED)
         self.binding = self.session.io_binding()
         images = numpy.random.default_rng(1).standard_normal((batch, 3, size, size), dtype=numpy.float32)
         place = ("cuda", 0) if device == "cuda" else ("cpu", 0)
@@ -49,7 +52,7 @@ class OnnxRuntime:
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("build", help="folder with cutis and bench_inference")
+    parser.add_argument("program", help="bench_inference of a build")
     parser.add_argument("--models", default="mobilenet_v2,mobilenet_v2_lstm49,alexnet,resnet18", help="comma-separated")
     parser.add_argument("--shapes", help="BATCHxSIZE, comma-separated; default 1x224,32x224")
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
@@ -66,10 +69,10 @@ def main():
         for model in models:
             for batch, size in shapes:
                 path = pathlib.Path(folder, f"{model}_{size}.onnx")
-                subprocess.run([program(options.build, "cutis"), "convert", "--model", model, "--classes", "7", "--size", str(size),
+                subprocess.run([exporter(options.program), "convert", "--model", model, "--classes", "7", "--size", str(size),
                                 "--onnx", path], check=True, stdout=subprocess.DEVNULL)
                 theirs = OnnxRuntime(path, batch, size, options.threads, options.device)
-                with turns.Served(program(options.build, "bench_inference"), "--serve", model, batch, size, options.threads,
+                with turns.Served(options.program, "--serve", model, batch, size, options.threads,
                                   "--device", options.device) as ours:
                     times = turns.take_turns({"cutis": ours.measure, "onnxruntime": theirs.measure},
                                              1 if options.smoke else options.rounds, warm_up=1 if options.smoke else 3)

@@ -100,9 +100,9 @@ def report(peer, device, threads, cases, path=None, smoke=False):
     print(f"{device}, {threads} threads, {peer}, {context['date'][:10]}{'; a dry run: its times say nothing' if smoke else ''}\n")
     print("| case | rounds | cutis ms (min to max) | peer ms (min to max) | peer / cutis (min to max) |\n|---|---:|---:|---:|---:|")
     for entry in cases:
-        cell = lambda counter, unit, digits: (f"{entry[counter] / unit:.{digits}f} ({entry[counter + '_min'] / unit:.{digits}f}"
-                                              f" to {entry[counter + '_max'] / unit:.{digits}f})")
-        print(f"| {entry['name']} | {entry['repetitions']} | {cell('us', 1e3, 2)} | {cell('vendor_us', 1e3, 2)} | {cell('ratio', 1, 2)} |")
+        cells = [f"{entry[key] / unit:.2f} ({entry[key + '_min'] / unit:.2f} to {entry[key + '_max'] / unit:.2f})"
+                 for key, unit in (("us", 1e3), ("vendor_us", 1e3), ("ratio", 1))]
+        print(f"| {entry['name']} | {entry['repetitions']} | {' | '.join(cells)} |")
     if path:
         aside = f"{path}.part"
         with open(aside, "w", encoding="utf-8") as file:
