@@ -54,8 +54,8 @@ Json to_json(const std::vector<OpenSetResult>& results) {
               {"thresholds", Json::array()}};
     for (const OpenSetResult& r : results) {
         json["thresholds"].push_back(
-            {{"val_kept", r.share},
-             {"threshold", r.threshold},
+            {{"val_kept", r.threshold.share},
+             {"threshold", r.threshold.value},
              {"known_kept", with_interval(r.figures.known_kept, r.intervals.known_kept)},
              {"unknown_kept", with_interval(r.figures.unknown_kept, r.intervals.unknown_kept)},
              {"balanced_accuracy", with_interval(r.figures.balanced_accuracy, r.intervals.balanced_accuracy)}});
@@ -74,7 +74,7 @@ void print(const Score& score, const std::vector<OpenSetResult>& results) {
     say("{:>8}  {:>12}  {:>22}  {:>22}  {:>22}", "val kept", "threshold", "known kept", "unknown kept",
         "balanced accuracy");
     for (const OpenSetResult& r : results) {
-        say("{:>8}  {:>12.5g}  {:>22}  {:>22}  {:>22}", r.share, r.threshold,
+        say("{:>8}  {:>12.5g}  {:>22}  {:>22}  {:>22}", r.threshold.share, r.threshold.value,
             figure(r.figures.known_kept, r.intervals.known_kept),
             figure(r.figures.unknown_kept, r.intervals.unknown_kept),
             figure(r.figures.balanced_accuracy, r.intervals.balanced_accuracy));
@@ -152,11 +152,11 @@ void run(const Options& options) {
     }
     for (const Score& score : scores) {
         images.scores = score.judged;
-        std::vector<OpenSetResult> results;
+        std::vector<OpenSetThreshold> thresholds;
         for (const double share : keep) {
-            results.push_back(
-                judge_open_set(images, share, threshold_keeping(score.val, share), {.resamples = options.bootstrap}));
+            thresholds.push_back({share, threshold_keeping(score.val, share)});
         }
+        const std::vector<OpenSetResult> results = judge_open_set(images, thresholds, {.resamples = options.bootstrap});
         if (&score == &scores.front()) {
             const OpenSetResult& any = results.front();
             json["known_balanced_accuracy"] =
