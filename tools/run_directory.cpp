@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "engine/files.h"
 #include "engine/json.h"
@@ -105,6 +106,12 @@ Run open_run(const std::filesystem::path& folder) {
     const std::filesystem::path file = folder / kConfigFile;
     require(std::filesystem::is_directory(folder, ignored), "{}: is no folder; give the --out of a `cutis train`",
             folder.string());
+    for (const auto& [other, what] :
+         {std::pair{"ensemble.json", "an ensemble"}, {"folds.json", "a cross-validation"}}) {
+        require(std::filesystem::exists(file, ignored) || !std::filesystem::exists(folder / other, ignored),
+                "{}: is {}, but a single run is wanted; give one of those that its {} names", folder.string(), what,
+                other);
+    }
     require(std::filesystem::exists(file, ignored), "{}: has no {}, so it is no run; give the --out of a `cutis train`",
             folder.string(), kConfigFile);
     const Json json = parse_json(read_text_file(file, kLargestConfig), file.string());

@@ -28,9 +28,11 @@
 #include "tools/cpu_step.h"
 #include "tools/device_choice.h"
 #include "tools/evaluation.h"
+#include "tools/figure_text.h"
 #include "tools/gpu_step.h"
 #include "tools/inference.h"
 #include "tools/name_patterns.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/run_data.h"
 #include "tools/run_log.h"
@@ -452,7 +454,7 @@ TrainEnd Training::interrupted() {
 }
 
 TrainEnd Training::run() {
-    std::filesystem::create_directories(run_.folder);
+    make_out_folder(run_.folder);
     save_run(run_);
     log_.emplace(run_.folder, at_.step, at_.epoch);
     const TrainConfig& config = run_.config;
@@ -525,10 +527,7 @@ TrainEnd Training::finish(TrainEnd end) {
         final[name] = {{"accuracy", evaluation.metrics.accuracy},
                        {"balanced_accuracy", evaluation.metrics.balanced_accuracy},
                        {"macro_f1", evaluation.metrics.macro_f1}};
-        say("{}: accuracy {:.3f}, balanced accuracy {:.3f} [{:.3f}, {:.3f}], macro-F1 {:.3f}{}", name,
-            evaluation.metrics.accuracy, evaluation.metrics.balanced_accuracy,
-            evaluation.intervals.balanced_accuracy.low, evaluation.intervals.balanced_accuracy.high,
-            evaluation.metrics.macro_f1, split_.leaky ? " (leaky split)" : "");
+        say("{}: {}{}", name, headline_text(evaluation), split_.leaky ? " (leaky split)" : "");
     }
     log_->final(final);
     write_run_report(run_, data_.path());
