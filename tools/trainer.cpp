@@ -51,6 +51,14 @@ double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
+// What a weights file states of itself, or of the weights that it began from.
+std::string stated(const SafetensorsFile& weights, const std::string& key) {
+    const auto& metadata = weights.metadata();
+    const auto own = metadata.find(key);
+    const auto found = own != metadata.end() ? own : metadata.find("init_" + key);
+    return found == metadata.end() ? std::string() : found->second;
+}
+
 // The averaged weights stand in the model for the scope's life.
 class AveragedWeights {
   public:
@@ -184,7 +192,12 @@ void Training::load_initial_weights() {
         const LoadReport report = load_weights(*model_, file, true);
         const std::string notice = report.notice();
         say("weights: {} tensors from {}{}{}", report.matched, run_.config.init, notice.empty() ? "" : "; ", notice);
-        input = input_settings(file);
+        input = input_settings(file, *model_);
+        if (run_.config.mean.empty() && run_.config.std.empty()) {
+            say("images: {}", normalisation_text(file, input));
+        }
+        run_.facts.init_license = stated(file, "license");
+        run_.facts.init_source = stated(file, "source");
     }
     if (!resume_) {
         const auto choose = [](const std::vector<float>& given, const std::array<float, 3>& otherwise) {
@@ -313,9 +326,14 @@ void Training::save_best() {
                                                 {"epoch", std::to_string(at_.epoch)},
                                                 {"step", std::to_string(at_.step)},
                                                 {"size", std::to_string(run_.facts.size)}};
-    const auto three = [](const std::array<float, 3>& v) { return fmt::format("{},{},{}", v[0], v[1], v[2]); };
-    metadata["mean"] = three(run_.facts.mean);
-    metadata["std"] = three(run_.facts.std);
+    metadata["mean"] = three_text(run_.facts.mean);
+    metadata["std"] = three_text(run_.facts.std);
+    for (const auto& [key, fact] :
+         {std::pair{"init_license", &run_.facts.init_license}, {"init_source", &run_.facts.init_source}}) {
+        if (!fact->empty()) {
+            metadata[key] = *fact;
+        }
+    }
     if (at_.best_epoch > 0) {
         metadata["val_balanced_accuracy"] = fmt::format("{}", at_.best_score);
     }
