@@ -22,6 +22,8 @@ struct GoogLeNet final : Model {
     /// Without the auxiliary heads.
     std::vector<LayerSummary> summarize(int size) const override;
     int classes() const override { return options.classes; }
+    /// torchvision lays its transform_input before them, which turns ImageNet's normalisation into this one.
+    Normalisation published_normalisation() const override { return {{0.5f, 0.5f, 0.5f}, {0.5f, 0.5f, 0.5f}}; }
     int least_size() const override { return 15; }
 
     ModelOptions options;

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <array>
 #include <memory>
 #include <span>
 #include <string>
@@ -19,6 +20,14 @@ struct ModelOptions {
     int lstm_hidden = 128;  ///< hidden size, where the model has an LSTM
     std::uint64_t seed = 0;
 };
+
+/// Images are given as (x / 255 - mean) / std, channel by channel.
+struct Normalisation {
+    std::array<float, 3> mean{}, std{};
+};
+/// torchvision's figures for ImageNet.
+inline constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
+inline constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
 
 /// What a head beside the classifier says in training, and how much its loss counts.
 struct AuxiliaryLogits {
@@ -54,6 +63,8 @@ class Model {
     /// Layer by layer for one image of size x size; throws Error for a size the model cannot take.
     virtual std::vector<LayerSummary> summarize(int size) const = 0;
     virtual int classes() const = 0;
+    /// What torchvision's published weights were trained with; the files do not say so.
+    virtual Normalisation published_normalisation() const { return {kImageNetMean, kImageNetStd}; }
     /// Smallest input side in pixels.
     virtual int least_size() const = 0;
 

@@ -8,6 +8,7 @@
 #include "kernels/error.h"
 #include "kernels/parallel.h"
 #include "kernels/philox.h"
+#include "tools/signals.h"
 
 namespace cutis {
 namespace {
@@ -48,7 +49,7 @@ void resample_lesions(std::span<const std::uint32_t> lesion_of, const BootstrapO
     const std::size_t lesions = count_of(lesion_of);
     parallel_for(options.resamples, 1, [&](std::int64_t begin, std::int64_t end, int) {
         std::vector<std::uint32_t> drawn(lesions), weights(lesion_of.size());
-        for (std::int64_t b = begin; b < end; ++b) {
+        for (std::int64_t b = begin; b < end && stop_signal() == 0; ++b) {
             PhiloxStream random(options.seed, RandomPurpose::bootstrap, static_cast<std::uint32_t>(b));
             std::fill(drawn.begin(), drawn.end(), 0u);
             for (std::size_t draw = 0; draw < lesions; ++draw) {
@@ -60,6 +61,7 @@ void resample_lesions(std::span<const std::uint32_t> lesion_of, const BootstrapO
             body(static_cast<int>(b), weights);
         }
     });
+    throw_if_stopped();
 }
 
 MetricIntervals bootstrap_intervals(const Predictions& predictions, const BootstrapOptions& options) {

@@ -64,7 +64,7 @@ struct PairedDifferences {
 PairedDifferences paired_differences(const Predictions& first, const Predictions& second,
                                      const BootstrapOptions& options = {});
 /// Calls body(b, weights) for each resample b of the lesions as above, from the kernel threads: how often each image
-/// stands in it. Throws Error on invalid options.
+/// stands in it. Throws Error on invalid options, Stopped after SIGINT or SIGTERM.
 /// @param lesion_of  of each image, see `lesion_numbers`
 void resample_lesions(std::span<const std::uint32_t> lesion_of, const BootstrapOptions& options,
                       const std::function<void(int b, std::span<const std::uint32_t> weights)>& body);

@@ -5,6 +5,7 @@
 #include "tools/bench_report.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
+#include "tools/output_files.h"
 
 namespace cutis {
 namespace {
@@ -28,6 +29,11 @@ void run(const Options& options) {
     if (!(options.tolerance >= 0 && options.tolerance < 1000)) {
         throw Misuse(fmt::format("--tolerance {}: percent from 0 on are wanted", options.tolerance));
     }
+    std::vector<FlaggedFile> read;
+    for (const std::string& file : options.files) {
+        read.push_back({"the results", file});
+    }
+    require_distinct_files({{"--out", options.out}}, read);
     std::vector<BenchRun> runs;
     for (const std::string& file : options.files) {
         runs.push_back(read_bench_results(file));

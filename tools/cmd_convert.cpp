@@ -12,6 +12,7 @@
 #include "tools/console.h"
 #include "tools/inference.h"
 #include "tools/onnx_export.h"
+#include "tools/output_files.h"
 #include "tools/run_directory.h"
 
 namespace cutis {
@@ -42,7 +43,7 @@ Source from_run(const Options& options) {
     Source source{make_run_model(run), run.config.model, {run.facts.size, run.facts.mean, run.facts.std}, {}};
     const LoadReport report = load_weights(*source.model, file, false);
     say("{}: {} tensors of {}", file.path().string(), report.matched, source.name);
-    for (const char* key : {"epoch", "val_balanced_accuracy", "license", "source"}) {
+    for (const char* key : {"epoch", "val_balanced_accuracy", "init_license", "init_source"}) {
         if (const auto found = file.metadata().find(key); found != file.metadata().end()) {
             source.metadata.insert(*found);
         }
@@ -71,8 +72,8 @@ Source from_seed(const Options& options) {
 
 Source from_weights(const Options& options) {
     const SafetensorsFile file(options.weights);
-    Source source{build_model(options.model, model_options(options, 1)), options.model, input_settings(file),
-                  file.metadata()};
+    Source source{build_model(options.model, model_options(options, 1)), options.model, {}, file.metadata()};
+    source.input = input_settings(file, *source.model);
     const KeyMap map = key_map_for(*source.model, options.model, file, options.names);
     const std::string prefix = map.theirs(source.model->classifier_prefixes().front());
     const int in_file = classes_in_file(file, prefix);
@@ -95,6 +96,7 @@ Source from_weights(const Options& options) {
         report.reinitialized.empty() || in_file == 0 ? std::string()
                                                      : fmt::format(" (the file has {} classes)", in_file));
     say("left over: {}", listed(report.unused));
+    say("normalisation: {}", normalisation_text(file, source.input));
     return source;
 }
 
@@ -106,12 +108,11 @@ Source make_source(const Options& options) {
     input.size = options.size > 0 ? options.size : input.size;
     input.mean = options.mean.empty() ? input.mean : three_numbers("--mean", options.mean, false);
     input.std = options.std.empty() ? input.std : three_numbers("--std", options.std, true);
-    const auto three = [](const std::array<float, 3>& v) { return fmt::format("{},{},{}", v[0], v[1], v[2]); };
     source.metadata["format"] = "pt";
     source.metadata["model"] = source.name;
     source.metadata["size"] = std::to_string(input.size);
-    source.metadata["mean"] = three(input.mean);
-    source.metadata["std"] = three(input.std);
+    source.metadata["mean"] = three_text(input.mean);
+    source.metadata["std"] = three_text(input.std);
     return source;
 }
 
@@ -150,6 +151,13 @@ void check(const Options& options) {
     if (options.out.empty() && options.half) {
         throw Misuse("convert: --half is for --out");
     }
+    std::vector<FlaggedFile> read{{"--weights", options.weights}};
+    if (!options.run.empty()) {
+        for (const char* file : {"best.safetensors", "checkpoint.safetensors", "config.json"}) {
+            read.push_back({"--run", std::filesystem::path(options.run) / file});
+        }
+    }
+    require_distinct_files({{"--out", options.out}, {"--onnx", options.onnx}}, read);
     require_within("--classes", options.classes, 0, 100000);
     require_within("--size", options.size, 0, 16384);
     require_within("--lstm-hidden", options.lstm_hidden, 1, 4096);

@@ -4,6 +4,7 @@
 #include "tools/combine_members.h"
 #include "tools/command_options.h"
 #include "tools/device_choice.h"
+#include "tools/output_files.h"
 
 // `cutis ensemble` and `cutis compare`: several runs judged on the same images.
 
@@ -70,6 +71,7 @@ void combine(const Options& options) {
 }
 
 void compare(const Options& options) {
+    require_distinct_files({{"--out", options.out}}, {{"--data", options.data}});
     compare_members(open_member(options.members[0]), open_member(options.members[1]), options.data,
                     panel_options(options), options.bootstrap, options.out);
 }

@@ -11,6 +11,7 @@
 #include "tools/console.h"
 #include "tools/device_choice.h"
 #include "tools/evaluation.h"
+#include "tools/figure_text.h"
 #include "tools/inference.h"
 #include "tools/logit_adjust.h"
 #include "tools/progress.h"
@@ -89,20 +90,10 @@ double tau_for(const Options& options, const Run& run, Model& model, const Packe
 
 // ---- the readable table
 
-std::string number(double value) {
-    return std::isnan(value) ? "-" : fmt::format("{:.3f}", value);
-}
-
-std::string with_interval(double value, const Interval& interval) {
-    return std::isnan(interval.low)
-               ? number(value)
-               : fmt::format("{}  [{}, {}]", number(value), number(interval.low), number(interval.high));
-}
-
 void print_figures(const Evaluation& e) {
     const char* const mark = e.leaky ? "  (leaky)" : "";
     const auto row = [&](std::string_view name, double value, const Interval& interval) {
-        say("{:<40}  {}{}", name, with_interval(value, interval), mark);
+        say("{:<40}  {}{}", name, figure_text(value, interval), mark);
     };
     say("{:.0f} % intervals from {} resamples of lesions:", 100 * e.intervals.options.level,
         grouped_digits(e.intervals.options.resamples));
@@ -136,7 +127,8 @@ void print_classes(const Evaluation& e) {
     for (std::size_t k = 0; k < names.size(); ++k) {
         const ClassMetrics& c = e.metrics.classes[k];
         say("{:<{}}  {:>7}  {:>11}  {:>11}  {:>9}  {:>5}  {:>5}", names[k], width, grouped_digits(c.support),
-            number(c.sensitivity), number(c.specificity), number(c.precision), number(c.f1), number(c.auc));
+            figure_text(c.sensitivity), figure_text(c.specificity), figure_text(c.precision), figure_text(c.f1),
+            figure_text(c.auc));
     }
 }
 
@@ -197,7 +189,7 @@ void run_ensemble(const Options& options) {
 }
 
 void run(const Options& options) {
-    require_within("--bootstrap", options.bootstrap, 1, 1000000);
+    require_within("--bootstrap", options.bootstrap, 1, 100000);
     require_within("--batch-size", options.batch_size, 1, 65536);
     const Tta tta = read_tta(options.tta);
     use_threads(options.threads);

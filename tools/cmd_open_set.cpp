@@ -1,6 +1,5 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
-#include <cmath>
 #include <memory>
 #include <nlohmann/json.hpp>
 
@@ -10,6 +9,7 @@
 #include "tools/command_options.h"
 #include "tools/console.h"
 #include "tools/device_choice.h"
+#include "tools/figure_text.h"
 #include "tools/open_set.h"
 #include "tools/run_data.h"
 #include "tools/run_directory.h"
@@ -43,41 +43,34 @@ OpenSetImages judged_images(const LabelledFeatures& images) {
     return judged;
 }
 
-Json with_interval(double value, const Interval& interval) {
-    return {{"value", value}, {"low", interval.low}, {"high", interval.high}};
-}
-
 Json to_json(const std::vector<OpenSetResult>& results) {
     const OpenSetResult& any = results.front();
-    Json json{{"auroc", with_interval(any.figures.auroc, any.intervals.auroc)},
-              {"fpr_at_95_tpr", with_interval(any.figures.fpr_at_95_tpr, any.intervals.fpr_at_95_tpr)},
+    Json json{{"auroc", figure_json(any.figures.auroc, any.intervals.auroc)},
+              {"fpr_at_95_tpr", figure_json(any.figures.fpr_at_95_tpr, any.intervals.fpr_at_95_tpr)},
               {"thresholds", Json::array()}};
     for (const OpenSetResult& r : results) {
         json["thresholds"].push_back(
-            {{"val_kept", r.share},
-             {"threshold", r.threshold},
-             {"known_kept", with_interval(r.figures.known_kept, r.intervals.known_kept)},
-             {"unknown_kept", with_interval(r.figures.unknown_kept, r.intervals.unknown_kept)},
-             {"balanced_accuracy", with_interval(r.figures.balanced_accuracy, r.intervals.balanced_accuracy)}});
+            {{"val_kept", r.threshold.share},
+             {"threshold", r.threshold.value},
+             {"known_kept", figure_json(r.figures.known_kept, r.intervals.known_kept)},
+             {"unknown_kept", figure_json(r.figures.unknown_kept, r.intervals.unknown_kept)},
+             {"balanced_accuracy", figure_json(r.figures.balanced_accuracy, r.intervals.balanced_accuracy)}});
     }
     return json;
-}
-
-std::string figure(double value, const Interval& interval) {
-    return fmt::format("{:.3f} [{:.3f}, {:.3f}]", value, interval.low, interval.high);
 }
 
 void print(const Score& score, const std::vector<OpenSetResult>& results) {
     const OpenSetResult& any = results.front();
     say("\n{}: AUROC {}, unknown kept where 95 % of the known are {}", score.heading,
-        figure(any.figures.auroc, any.intervals.auroc), figure(any.figures.fpr_at_95_tpr, any.intervals.fpr_at_95_tpr));
+        figure_text(any.figures.auroc, any.intervals.auroc),
+        figure_text(any.figures.fpr_at_95_tpr, any.intervals.fpr_at_95_tpr));
     say("{:>8}  {:>12}  {:>22}  {:>22}  {:>22}", "val kept", "threshold", "known kept", "unknown kept",
         "balanced accuracy");
     for (const OpenSetResult& r : results) {
-        say("{:>8}  {:>12.5g}  {:>22}  {:>22}  {:>22}", r.share, r.threshold,
-            figure(r.figures.known_kept, r.intervals.known_kept),
-            figure(r.figures.unknown_kept, r.intervals.unknown_kept),
-            figure(r.figures.balanced_accuracy, r.intervals.balanced_accuracy));
+        say("{:>8}  {:>12.5g}  {:>22}  {:>22}  {:>22}", r.threshold.share, r.threshold.value,
+            figure_text(r.figures.known_kept, r.intervals.known_kept),
+            figure_text(r.figures.unknown_kept, r.intervals.unknown_kept),
+            figure_text(r.figures.balanced_accuracy, r.intervals.balanced_accuracy));
     }
 }
 
@@ -152,17 +145,17 @@ void run(const Options& options) {
     }
     for (const Score& score : scores) {
         images.scores = score.judged;
-        std::vector<OpenSetResult> results;
+        std::vector<OpenSetThreshold> thresholds;
         for (const double share : keep) {
-            results.push_back(
-                judge_open_set(images, share, threshold_keeping(score.val, share), {.resamples = options.bootstrap}));
+            thresholds.push_back({share, threshold_keeping(score.val, share)});
         }
+        const std::vector<OpenSetResult> results = judge_open_set(images, thresholds, {.resamples = options.bootstrap});
         if (&score == &scores.front()) {
             const OpenSetResult& any = results.front();
             json["known_balanced_accuracy"] =
-                with_interval(any.figures.known_balanced_accuracy, any.intervals.known_balanced_accuracy);
+                figure_json(any.figures.known_balanced_accuracy, any.intervals.known_balanced_accuracy);
             say("balanced accuracy of the known classes without a threshold: {}",
-                figure(any.figures.known_balanced_accuracy, any.intervals.known_balanced_accuracy));
+                figure_text(any.figures.known_balanced_accuracy, any.intervals.known_balanced_accuracy));
         }
         json[score.name] = to_json(results);
         print(score, results);

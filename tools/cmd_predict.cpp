@@ -24,6 +24,7 @@
 #include "tools/features.h"
 #include "tools/inference.h"
 #include "tools/linear_svm.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/run_directory.h"
 
@@ -88,8 +89,9 @@ Predictor from_weights(const Options& options) {
     Predictor predictor{
         build_model(options.model, {.classes = classes, .width = options.width, .lstm_hidden = options.lstm_hidden}),
         class_names_for(classes, {}),
-        input_settings(file),
+        {},
         {}};
+    predictor.input = input_settings(file, *predictor.model);
     load_weights(*predictor.model, file, false);
     return predictor;
 }
@@ -302,6 +304,11 @@ void check(const Options& options) {
 
 void run(const Options& options) {
     check(options);
+    std::vector<FlaggedFile> read{{"--weights", options.weights}, {"--svm", options.svm}};
+    for (const std::string& path : options.images) {
+        read.push_back({"--images", path});
+    }
+    require_distinct_files({{"--out", options.out}, {"--features", options.features}}, read);
     use_threads(options.threads);
     if (!options.features.empty()) {
         check_features_path(options.features);

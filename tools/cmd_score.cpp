@@ -7,7 +7,9 @@
 #include "engine/text.h"
 #include "tools/command_options.h"
 #include "tools/console.h"
+#include "tools/figure_text.h"
 #include "tools/isic_scorer.h"
+#include "tools/output_files.h"
 
 namespace cutis {
 namespace {
@@ -16,16 +18,14 @@ struct Options {
     std::string truth, predictions, json, metric = "balanced_accuracy";
 };
 
+constexpr int kDigits = 4;
 constexpr std::size_t kWidth = 6;  // of a figure
-
-std::string figure(double value) {
-    return std::isnan(value) ? "-" : fmt::format("{:.4f}", value);
-}
 
 void print_row(std::string_view name, std::size_t width, const IsicFigures& values) {
     std::string line = fmt::format("{:<{}}", printable(name), width);
     for (const IsicFigure& column : kIsicFigures) {
-        line += fmt::format("  {:>{}}", figure(values.*column.value), std::max(kWidth, column.name.size()));
+        line +=
+            fmt::format("  {:>{}}", figure_text(values.*column.value, kDigits), std::max(kWidth, column.name.size()));
     }
     say("{}", line);
 }
@@ -39,9 +39,9 @@ void print_score(const IsicTruth& truth, const IsicScore& score) {
     for (const IsicFigure& column : kIsicFigures) {
         header += fmt::format("  {:>{}}", column.name, kWidth);
     }
-    say("overall            {}", figure(score.overall));
-    say("validation         {}", figure(score.validation));
-    say("balanced accuracy  {}", figure(score.balanced_accuracy));
+    say("overall            {}", figure_text(score.overall, kDigits));
+    say("validation         {}", figure_text(score.validation, kDigits));
+    say("balanced accuracy  {}", figure_text(score.balanced_accuracy, kDigits));
     say("\n{}", header);
     for (std::size_t k = 0; k < truth.classes(); ++k) {
         print_row(truth.class_names[k], width, score.per_category[k]);
@@ -50,6 +50,8 @@ void print_score(const IsicTruth& truth, const IsicScore& score) {
 }
 
 void run(const Options& options) {
+    require_distinct_files({{"--json", options.json}},
+                           {{"--truth", options.truth}, {"--predictions", options.predictions}});
     const IsicTruth truth = read_isic_truth(options.truth);
     const std::vector<double> predictions = read_isic_predictions(options.predictions, truth);
     const IsicScore score = isic_score(truth, predictions, isic_metric_named(options.metric));

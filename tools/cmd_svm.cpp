@@ -10,7 +10,9 @@
 #include "tools/device_choice.h"
 #include "tools/evaluation.h"
 #include "tools/features.h"
+#include "tools/figure_text.h"
 #include "tools/linear_svm.h"
+#include "tools/output_files.h"
 #include "tools/run_data.h"
 #include "tools/run_directory.h"
 
@@ -60,14 +62,11 @@ void report(const Run& run, const LinearSvm& svm, const std::string& part, const
     const std::filesystem::path json = run.folder / fmt::format("evaluation_{}_svm.json", part);
     write_predictions_csv(run.folder / fmt::format("predictions_{}_svm.csv", part), evaluation.predictions);
     write_file_atomically(json, metrics_to_json(evaluation));
-    say("{}: accuracy {:.3f}, balanced accuracy {:.3f} [{:.3f}, {:.3f}], macro-F1 {:.3f}{}; {}", part,
-        evaluation.metrics.accuracy, evaluation.metrics.balanced_accuracy, evaluation.intervals.balanced_accuracy.low,
-        evaluation.intervals.balanced_accuracy.high, evaluation.metrics.macro_f1, leaky ? " (leaky split)" : "",
-        json.string());
+    say("{}: {}{}; {}", part, headline_text(evaluation), leaky ? " (leaky split)" : "", json.string());
 }
 
 void run(const Options& options) {
-    require_within("--bootstrap", options.bootstrap, 1, 1000000);
+    require_within("--bootstrap", options.bootstrap, 1, 100000);
     require_within("--batch-size", options.batch_size, 1, 65536);
     std::vector<double> c_values = number_list(
         "--c", options.c, [](double c) { return c >= 1e-12 && c <= 1e12; },
@@ -75,6 +74,7 @@ void run(const Options& options) {
     std::sort(c_values.begin(), c_values.end());
     use_threads(options.threads);
     const Run trained = open_run(options.run);
+    require_distinct_files({{"--out", options.out}}, {{"--run", run_weights_file(trained)}, {"--data", options.data}});
     const PackedDataset data = open_data(trained.config, options.data);
     require_own_data(trained, data);
     const Split split = split_of(trained.config, data);

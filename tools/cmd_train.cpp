@@ -271,8 +271,6 @@ TrainConfig configuration(const Options& options) {
 void require_no_run(const TrainConfig& config) {
     std::error_code ignored;
     const std::filesystem::path out = config.out;
-    require(!std::filesystem::exists(out, ignored) || std::filesystem::is_directory(out, ignored),
-            "--out {}: is a file, but a folder is wanted; choose another name", config.out);
     require(!std::filesystem::exists(out / "config.json", ignored) && !is_train_plan(out) &&
                 !std::filesystem::exists(out / "checkpoint.safetensors", ignored),
             "--out {}: holds a run already; go on with it by --resume, train anew over it by --overwrite, or choose "

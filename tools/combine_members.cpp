@@ -1,7 +1,6 @@
 #include "tools/combine_members.h"
 
 #include <algorithm>
-#include <cmath>
 #include <nlohmann/json.hpp>
 #include <numeric>
 #include <utility>
@@ -11,6 +10,8 @@
 #include "tools/console.h"
 #include "tools/cross_validation.h"
 #include "tools/evaluation.h"
+#include "tools/figure_text.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/run_data.h"
 
@@ -18,15 +19,6 @@ namespace cutis {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-std::string number(double value, bool sign = false) {
-    return std::isnan(value) ? "-" : sign ? fmt::format("{:+.3f}", value) : fmt::format("{:.3f}", value);
-}
-
-std::string with_interval(const Difference& difference) {
-    return fmt::format("{} [{}, {}]", number(difference.value, true), number(difference.interval.low, true),
-                       number(difference.interval.high, true));
-}
 
 Json figures(const Metrics& m) {
     return {{"accuracy", m.accuracy},
@@ -37,7 +29,7 @@ Json figures(const Metrics& m) {
 }
 
 Json to_json(const Difference& difference) {
-    return {{"value", difference.value}, {"low", difference.interval.low}, {"high", difference.interval.high}};
+    return figure_json(difference.value, difference.interval);
 }
 
 Json to_json(const PairedDifferences& d) {
@@ -64,8 +56,8 @@ std::string part_name(const std::vector<EnsembleMember>& members, SplitPart part
 
 /// A line of the table: a name, figures, whether they count.
 void print_row(std::size_t width, std::string_view name, const std::string& val, const Metrics& m, bool leaky) {
-    say("{:<{}}  {:>7}  {:>8}  {:>17}  {:>8}  {:>9}{}", name, width, val, number(m.accuracy),
-        number(m.balanced_accuracy), number(m.macro_f1), number(m.macro_auc), leaky ? "  (leaky)" : "");
+    say("{:<{}}  {:>7}  {:>8}  {:>17}  {:>8}  {:>9}{}", name, width, val, figure_text(m.accuracy),
+        figure_text(m.balanced_accuracy), figure_text(m.macro_f1), figure_text(m.macro_auc), leaky ? "  (leaky)" : "");
 }
 
 void print_head(std::size_t width, std::string_view what) {
@@ -91,10 +83,14 @@ void combine_members(const CombineOptions& options) {
         !std::filesystem::exists(options.out / "config.json", ignored) && !is_cross_validation(options.out),
         "--out {}: holds a run or a cross-validation, whose predictions would be overwritten; choose another folder",
         options.out.string());
-    std::filesystem::create_directories(options.out);  // before the work, so that a wrong place costs no time
+    make_out_folder(options.out);  // before the work, so that a wrong place costs no time
     std::size_t width = 6;
-    for (const std::filesystem::path& folder : options.members) {
-        ensemble.members.push_back(open_member(folder));
+    for (auto folder = options.members.begin(); folder != options.members.end(); ++folder) {
+        const auto twin = std::find_if(options.members.begin(), folder, [&](const std::filesystem::path& earlier) {
+            return std::filesystem::equivalent(earlier, *folder, ignored);
+        });
+        require(twin == folder, "--members {}: stands there twice; a member has one voice", folder->string());
+        ensemble.members.push_back(open_member(*folder));
         width = std::max(width, ensemble.members.back().name().size() + 2);
     }
     const PackedDataset data = open_data(ensemble.members.front().runs.front().config, options.data);
@@ -123,7 +119,7 @@ void combine_members(const CombineOptions& options) {
         const std::string name = ensemble.members[m].name();
         const double val = val_balanced_accuracy(panels, m);
         const Metrics metrics = compute_metrics(judged_by(panels, m));
-        print_row(width, name + (m == best ? " *" : ""), number(val), metrics, leaky);
+        print_row(width, name + (m == best ? " *" : ""), figure_text(val), metrics, leaky);
         Json entry{
             {"path", name}, {"model", ensemble.members[m].runs.front().config.model}, {"val_balanced_accuracy", val}};
         entry.update(figures(metrics));
@@ -151,8 +147,8 @@ void combine_members(const CombineOptions& options) {
         100 * gains.front().second.options.level, grouped_digits(options.resamples));
     say("{:<8}  {:<24}  {:<24}  {}", "rule", "accuracy", "balanced accuracy", "macro F1");
     for (const auto& [rule, gain] : gains) {
-        say("{:<8}  {:<24}  {:<24}  {}", name_of(rule), with_interval(gain.accuracy),
-            with_interval(gain.balanced_accuracy), with_interval(gain.macro_f1));
+        say("{:<8}  {:<24}  {:<24}  {}", name_of(rule), figure_text(gain.accuracy), figure_text(gain.balanced_accuracy),
+            figure_text(gain.macro_f1));
     }
     json["bootstrap"] = bootstrap_of(gains.front().second);
 
@@ -215,7 +211,7 @@ void compare_members(const EnsembleMember& first, const EnsembleMember& second, 
     const std::size_t width = std::max({std::size_t{3}, first.name().size(), second.name().size()});
     print_head(width, "run");
     for (std::size_t m = 0; m < 2; ++m) {
-        print_row(width, members[m].name(), number(val_balanced_accuracy(panels, m)), metrics[m], leaky);
+        print_row(width, members[m].name(), figure_text(val_balanced_accuracy(panels, m)), metrics[m], leaky);
     }
     say("\n{} minus {}, {:.0f} % intervals from {} paired resamples of lesions:", second.name(), first.name(),
         100 * d.options.level, grouped_digits(resamples));
@@ -226,7 +222,7 @@ void compare_members(const EnsembleMember& first, const EnsembleMember& second, 
     for (const auto& [name, difference] : rows) {
         const Interval& i = difference->interval;
         const bool told_apart = i.low > 0 || i.high < 0;
-        say("{:<20}  {}{}", name, with_interval(*difference), told_apart ? "" : "  may be chance");
+        say("{:<20}  {}{}", name, figure_text(*difference), told_apart ? "" : "  may be chance");
     }
     if (!out.empty()) {
         Json json{{"split", part},

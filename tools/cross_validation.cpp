@@ -13,6 +13,7 @@
 #include "kernels/error.h"
 #include "tools/console.h"
 #include "tools/evaluation.h"
+#include "tools/figure_text.h"
 #include "tools/json_file.h"
 #include "tools/run_directory.h"
 
@@ -146,11 +147,11 @@ void finish_cross_validation(const fs::path& folder, const std::vector<std::stri
         }
         const FoldMean mean = mean_over_folds(std::move(values));
         json["mean"][figure.key] = to_json(mean);
-        say("{:<24}  mean over folds {:.3f}  [{:.3f}, {:.3f}] (t)   all together {:.3f}", figure.title, mean.mean,
-            mean.interval.low, mean.interval.high, evaluation.metrics.*figure.member);
+        say("{:<24}  mean over folds {} (t)   all together {}", figure.title, figure_text(mean.mean, mean.interval),
+            figure_text(evaluation.metrics.*figure.member));
     }
-    say("balanced accuracy of all together: [{:.3f}, {:.3f}] from resamples of lesions",
-        evaluation.intervals.balanced_accuracy.low, evaluation.intervals.balanced_accuracy.high);
+    say("balanced accuracy of all together: {} from resamples of lesions",
+        interval_text(evaluation.intervals.balanced_accuracy));
     write_predictions_csv(folder / "predictions_oof.csv", evaluation.predictions);
     write_file_atomically(folder / "evaluation_oof.json", metrics_to_json(evaluation));
     write_json_file(folder / kFoldsFile, json);  // last: it says that all is there

@@ -3,14 +3,12 @@
 #include <nlohmann/json.hpp>
 #include <utility>
 
+#include "tools/figure_text.h"
+
 namespace cutis {
 namespace {
 
 using Json = nlohmann::ordered_json;
-
-Json with_interval(double value, const Interval& interval) {
-    return {{"value", value}, {"low", interval.low}, {"high", interval.high}};
-}
 
 }  // namespace
 
@@ -48,16 +46,16 @@ std::string metrics_to_json(const Evaluation& evaluation) {
 
     json["class_names"] = evaluation.predictions.class_names;
     Json intervals = {
-        {"accuracy", with_interval(m.accuracy, i.accuracy)},
-        {"balanced_accuracy", with_interval(m.balanced_accuracy, i.balanced_accuracy)},
-        {"macro_f1", with_interval(m.macro_f1, i.macro_f1)},
-        {"macro_auc", with_interval(m.macro_auc, i.macro_auc)},
-        {"ece", with_interval(m.ece, i.ece)},
-        {"melanoma_sensitivity", with_interval(m.melanoma_sensitivity, i.melanoma_sensitivity)},
+        {"accuracy", figure_json(m.accuracy, i.accuracy)},
+        {"balanced_accuracy", figure_json(m.balanced_accuracy, i.balanced_accuracy)},
+        {"macro_f1", figure_json(m.macro_f1, i.macro_f1)},
+        {"macro_auc", figure_json(m.macro_auc, i.macro_auc)},
+        {"ece", figure_json(m.ece, i.ece)},
+        {"melanoma_sensitivity", figure_json(m.melanoma_sensitivity, i.melanoma_sensitivity)},
         {"melanoma_sensitivity_at_specificity_90",
-         with_interval(m.melanoma_sensitivity_at_90, i.melanoma_sensitivity_at_90)},
+         figure_json(m.melanoma_sensitivity_at_90, i.melanoma_sensitivity_at_90)},
         {"melanoma_sensitivity_at_specificity_95",
-         with_interval(m.melanoma_sensitivity_at_95, i.melanoma_sensitivity_at_95)},
+         figure_json(m.melanoma_sensitivity_at_95, i.melanoma_sensitivity_at_95)},
     };
     json["per_class"] = Json::array();
     json["confusion_matrix"] = Json::array();
@@ -76,10 +74,10 @@ std::string metrics_to_json(const Evaluation& evaluation) {
         json["confusion_matrix"].push_back(std::vector<std::int64_t>(row, row + static_cast<std::ptrdiff_t>(classes)));
         if (k < i.classes.size()) {
             intervals["per_class"].push_back({{"name", evaluation.predictions.class_names[k]},
-                                              {"sensitivity", with_interval(c.sensitivity, i.classes[k].sensitivity)},
-                                              {"specificity", with_interval(c.specificity, i.classes[k].specificity)},
-                                              {"f1", with_interval(c.f1, i.classes[k].f1)},
-                                              {"auc", with_interval(c.auc, i.classes[k].auc)}});
+                                              {"sensitivity", figure_json(c.sensitivity, i.classes[k].sensitivity)},
+                                              {"specificity", figure_json(c.specificity, i.classes[k].specificity)},
+                                              {"f1", figure_json(c.f1, i.classes[k].f1)},
+                                              {"auc", figure_json(c.auc, i.classes[k].auc)}});
         }
     }
     json["intervals"] = std::move(intervals);
@@ -88,7 +86,6 @@ std::string metrics_to_json(const Evaluation& evaluation) {
                          {"resamples", i.options.resamples},
                          {"seed", i.options.seed},
                          {"lesions", i.lesions}};
-    // The library writes numbers that are not finite as null.
     // Names come from users' files and may be no UTF-8: such bytes become U+FFFD, which is better than no file at all.
     return json.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
 }

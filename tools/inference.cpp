@@ -107,8 +107,13 @@ std::array<float, 3> parse_three(std::string_view text, std::string_view what) {
     return values;
 }
 
-InputSettings input_settings(const SafetensorsFile& weights) {
-    InputSettings input{224, kImageNetMean, kImageNetStd};
+std::string three_text(const std::array<float, 3>& values) {
+    return fmt::format("{},{},{}", values[0], values[1], values[2]);
+}
+
+InputSettings input_settings(const SafetensorsFile& weights, const Model& model) {
+    const Normalisation published = model.published_normalisation();
+    InputSettings input{224, published.mean, published.std};
     const auto& metadata = weights.metadata();
     const auto place = [&](const char* key) { return fmt::format("{}: metadata '{}'", weights.path().string(), key); };
     if (const auto mean = metadata.find("mean"); mean != metadata.end()) {
@@ -127,6 +132,14 @@ InputSettings input_settings(const SafetensorsFile& weights) {
             "{}: '{}' is no image side from 1 to {}", place("size"), printable(text), kLargestInput);
     }
     return input;
+}
+
+std::string normalisation_text(const SafetensorsFile& weights, const InputSettings& input) {
+    const auto& metadata = weights.metadata();
+    return fmt::format("mean {}, deviation {}{}", three_text(input.mean), three_text(input.std),
+                       metadata.contains("mean") && metadata.contains("std")
+                           ? ""
+                           : " (as torchvision's weights want; the file does not say)");
 }
 
 std::vector<float> predict_logits(Model& model, std::int64_t count, int size, int batch_size, const ReadInput& read,

@@ -25,14 +25,15 @@ struct InputSettings {
     std::array<float, 3> mean{}, std{};
 };
 
-/// torchvision's figures for ImageNet.
-inline constexpr std::array<float, 3> kImageNetMean{0.485f, 0.456f, 0.406f};
-inline constexpr std::array<float, 3> kImageNetStd{0.229f, 0.224f, 0.225f};
-
 /// What a weights file states in its metadata: "mean" and "std" as "r,g,b", "size" in pixels. Where it states nothing:
-/// ImageNet's figures, 224. Throws Error naming the file and the key when a value is no such thing.
-InputSettings input_settings(const SafetensorsFile& weights);
+/// what torchvision's weights of the model want, 224. Throws Error naming the file and the key when a value is no such
+/// thing.
+InputSettings input_settings(const SafetensorsFile& weights, const Model& model);
+/// "mean 0.5,0.5,0.5, deviation 0.5,0.5,0.5", and whether the file says so.
+std::string normalisation_text(const SafetensorsFile& weights, const InputSettings& input);
 
+/// "0.5,0.5,0.5", which reads back as the same numbers.
+std::string three_text(const std::array<float, 3>& values);
 /// "0.5,0.5,0.5" as three numbers; throws Error naming `what` otherwise. Deviations must be positive.
 std::array<float, 3> parse_three(std::string_view text, std::string_view what);
 

@@ -12,7 +12,6 @@ namespace cutis {
 namespace {
 
 constexpr double kUsualShare = 0.95;
-constexpr double kNothing = std::numeric_limits<double>::infinity();  // the threshold of no resample
 
 double ratio(double part, double whole) {
     return whole > 0 ? part / whole : kUndefined;
@@ -109,26 +108,6 @@ void cholesky(std::vector<double>& matrix, std::size_t d) {
     }
 }
 
-/// Images by falling score, with the weights so far of known and unknown ones at the end of each tie.
-struct Cut {
-    double known = 0, unknown = 0;
-};
-std::vector<Cut> cuts(const OpenSetImages& images, std::span<const std::uint32_t> weights) {
-    std::vector<std::size_t> order(images.scores.size());
-    std::iota(order.begin(), order.end(), std::size_t{0});
-    std::sort(order.begin(), order.end(),
-              [&](std::size_t a, std::size_t b) { return images.scores[a] > images.scores[b]; });
-    std::vector<Cut> result;
-    Cut sum;
-    for (std::size_t r = 0; r < order.size(); ++r) {
-        (images.labels[order[r]] < images.known_classes ? sum.known : sum.unknown) += weights[order[r]];
-        if (r + 1 == order.size() || images.scores[order[r + 1]] != images.scores[order[r]]) {
-            result.push_back(sum);
-        }
-    }
-    return result;
-}
-
 }  // namespace
 
 std::vector<double> max_softmax_scores(const LabelledFeatures& images) {
@@ -215,80 +194,126 @@ double threshold_keeping(std::span<const double> scores, double share) {
     return falling[static_cast<std::size_t>(std::max(wanted, 1.0)) - 1];
 }
 
-OpenSetFigures open_set_figures(const OpenSetImages& images, double threshold, std::span<const std::uint32_t> weights) {
-    const auto classes = static_cast<std::size_t>(images.known_classes);
-    std::vector<double> all(classes + 1, 0), right(classes + 1, 0), right_unrejected(classes, 0);
-    double known_kept = 0, unknown_kept = 0;
-    for (std::size_t i = 0; i < images.labels.size(); ++i) {
-        const auto label = static_cast<std::size_t>(images.labels[i]);
-        const double weight = weights[i];
-        const bool known = label < classes, kept = images.scores[i] >= threshold;
-        const bool correct = images.predicted[i] == images.labels[i];
-        all[label] += weight;
-        right[label] += (known ? kept && correct : !kept) ? weight : 0.0;
-        if (known) {
-            right_unrejected[label] += correct ? weight : 0.0;
+OpenSetScorer::OpenSetScorer(const OpenSetImages& images, std::span<const double> thresholds)
+    : classes_(static_cast<std::size_t>(images.known_classes)) {
+    const std::size_t n = images.labels.size();
+    require(images.scores.size() == n && images.predicted.size() == n,
+            "open set: {} labels, {} predicted classes and {} scores; one of each per image is wanted", n,
+            images.predicted.size(), images.scores.size());
+    std::vector<std::uint32_t> order(n);
+    std::iota(order.begin(), order.end(), 0u);
+    std::sort(order.begin(), order.end(),
+              [&](std::uint32_t a, std::uint32_t b) { return images.scores[a] > images.scores[b]; });
+    for (std::size_t r = 0; r < n; ++r) {
+        const std::uint32_t image = order[r];
+        const int label = images.labels[image];
+        require(label >= 0 && label <= images.known_classes, "open set: label {} beside {} known classes", label,
+                images.known_classes);
+        ranking_.push_back({.image = image,
+                            .label = static_cast<std::uint32_t>(label),
+                            .correct = images.predicted[image] == label,
+                            .last_of_tie = r + 1 == n || images.scores[order[r + 1]] != images.scores[image]});
+    }
+    for (const double threshold : thresholds) {
+        const auto end = std::partition_point(order.begin(), order.end(),
+                                              [&](std::uint32_t image) { return images.scores[image] >= threshold; });
+        kept_.push_back(static_cast<std::size_t>(end - order.begin()));
+    }
+}
+
+// Sums of weights are whole numbers, hence exact in any order.
+std::vector<OpenSetFigures> OpenSetScorer::score(std::span<const std::uint32_t> weights) const {
+    std::vector<double> all(classes_ + 1, 0), right(classes_, 0);
+    for (const Ranked& ranked : ranking_) {
+        all[ranked.label] += weights[ranked.image];
+        if (ranked.correct && ranked.label < classes_) {
+            right[ranked.label] += weights[ranked.image];
         }
-        (known ? known_kept : unknown_kept) += kept ? weight : 0.0;
     }
-    const double unknown = all[classes], known = std::accumulate(all.begin(), all.end(), 0.0) - unknown;
-    OpenSetFigures figures;
-    figures.known_kept = ratio(known_kept, known);
-    figures.unknown_kept = ratio(unknown_kept, unknown);
-    double recalls = 0, unrejected = 0, present = 0;
-    for (std::size_t k = 0; k < classes; ++k) {
-        if (all[k] > 0) {
-            recalls += right[k] / all[k];
-            unrejected += right_unrejected[k] / all[k];
-            ++present;
+    const double unknown = all[classes_], known = std::accumulate(all.begin(), all.end(), 0.0) - unknown;
+    const auto present = static_cast<double>(
+        std::count_if(all.begin(), all.end() - 1, [](double images_of_class) { return images_of_class > 0; }));
+    const auto sum_of_recalls = [&](const std::vector<double>& hits) {
+        double sum = 0;
+        for (std::size_t k = 0; k < classes_; ++k) {
+            sum += all[k] > 0 ? hits[k] / all[k] : 0.0;
+        }
+        return sum;
+    };
+    OpenSetFigures common;
+    common.known_balanced_accuracy = ratio(sum_of_recalls(right), present);
+    if (known > 0 && unknown > 0) {
+        // Mann-Whitney, ties counted half.
+        double pairs = 0, known_before = 0, unknown_before = 0, known_here = 0, unknown_here = 0;
+        for (const Ranked& ranked : ranking_) {
+            (ranked.label < classes_ ? known_here : unknown_here) += weights[ranked.image];
+            if (!ranked.last_of_tie) {
+                continue;
+            }
+            pairs += (unknown_here - unknown_before) * (known_before + known_here) / 2;
+            if (std::isnan(common.fpr_at_95_tpr) && known_here >= kUsualShare * known - 1e-9) {
+                common.fpr_at_95_tpr = unknown_here / unknown;
+            }
+            known_before = known_here;
+            unknown_before = unknown_here;
+        }
+        common.auroc = pairs / (known * unknown);
+    }
+
+    std::vector<OpenSetFigures> figures;
+    for (const std::size_t kept : kept_) {
+        std::fill(right.begin(), right.end(), 0.0);
+        double known_kept = 0, unknown_kept = 0;
+        for (const Ranked& ranked : std::span(ranking_).first(kept)) {
+            const double weight = weights[ranked.image];
+            (ranked.label < classes_ ? known_kept : unknown_kept) += weight;
+            if (ranked.correct && ranked.label < classes_) {
+                right[ranked.label] += weight;
+            }
+        }
+        figures.push_back(common);
+        figures.back().known_kept = ratio(known_kept, known);
+        figures.back().unknown_kept = ratio(unknown_kept, unknown);
+        if (known > 0 && unknown > 0) {
+            figures.back().balanced_accuracy =
+                (sum_of_recalls(right) + (unknown - unknown_kept) / unknown) / (present + 1);
         }
     }
-    figures.known_balanced_accuracy = ratio(unrejected, present);
-    if (known == 0 || unknown == 0) {
-        return figures;
-    }
-    figures.balanced_accuracy = (recalls + right[classes] / unknown) / (present + 1);
-    // Mann-Whitney, ties counted half.
-    double pairs = 0;
-    Cut before;
-    for (const Cut& cut : cuts(images, weights)) {
-        pairs += (cut.unknown - before.unknown) * (before.known + cut.known) / 2;
-        if (std::isnan(figures.fpr_at_95_tpr) && cut.known >= kUsualShare * known - 1e-9) {
-            figures.fpr_at_95_tpr = cut.unknown / unknown;
-        }
-        before = cut;
-    }
-    figures.auroc = pairs / (known * unknown);
     return figures;
 }
 
-OpenSetResult judge_open_set(const OpenSetImages& images, double share, double threshold,
-                             const BootstrapOptions& options) {
+std::vector<OpenSetResult> judge_open_set(const OpenSetImages& images, std::span<const OpenSetThreshold> thresholds,
+                                          const BootstrapOptions& options) {
     const auto unknown = std::count(images.labels.begin(), images.labels.end(), images.known_classes);
     require(unknown > 0 && static_cast<std::size_t>(unknown) < images.labels.size(),
             "open set: {} images of the held-out class among {}; both kinds are wanted", unknown, images.labels.size());
-    OpenSetResult result;
-    result.share = share;
-    result.threshold = threshold;
-    result.figures = open_set_figures(images, threshold, std::vector<std::uint32_t>(images.labels.size(), 1u));
-    std::vector<OpenSetFigures> resampled(static_cast<std::size_t>(options.resamples));
+    std::vector<double> values;
+    for (const OpenSetThreshold& threshold : thresholds) {
+        values.push_back(threshold.value);
+    }
+    const OpenSetScorer scorer(images, values);
+    const std::vector<OpenSetFigures> whole = scorer.score(std::vector<std::uint32_t>(images.labels.size(), 1u));
+    std::vector<std::vector<OpenSetFigures>> resampled(static_cast<std::size_t>(options.resamples));
     resample_lesions(lesion_numbers(images.lesion_ids), options, [&](int b, std::span<const std::uint32_t> weights) {
-        resampled[static_cast<std::size_t>(b)] = open_set_figures(images, threshold, weights);
+        resampled[static_cast<std::size_t>(b)] = scorer.score(weights);
     });
-    const auto interval = [&](double OpenSetFigures::*figure) {
-        std::vector<double> values;
-        for (const OpenSetFigures& figures : resampled) {
-            values.push_back(figures.*figure);
-        }
-        return percentile_interval(std::move(values), options.level);
-    };
-    result.intervals = {interval(&OpenSetFigures::auroc),
-                        interval(&OpenSetFigures::fpr_at_95_tpr),
-                        interval(&OpenSetFigures::known_kept),
-                        interval(&OpenSetFigures::unknown_kept),
-                        interval(&OpenSetFigures::balanced_accuracy),
-                        interval(&OpenSetFigures::known_balanced_accuracy)};
-    return result;
+    std::vector<OpenSetResult> results;
+    for (std::size_t t = 0; t < thresholds.size(); ++t) {
+        const auto interval = [&](double OpenSetFigures::*figure) {
+            std::vector<double> drawn;
+            for (const std::vector<OpenSetFigures>& figures : resampled) {
+                drawn.push_back(figures[t].*figure);
+            }
+            return percentile_interval(std::move(drawn), options.level);
+        };
+        results.push_back({.threshold = thresholds[t],
+                           .figures = whole[t],
+                           .intervals = {interval(&OpenSetFigures::auroc), interval(&OpenSetFigures::fpr_at_95_tpr),
+                                         interval(&OpenSetFigures::known_kept), interval(&OpenSetFigures::unknown_kept),
+                                         interval(&OpenSetFigures::balanced_accuracy),
+                                         interval(&OpenSetFigures::known_balanced_accuracy)}});
+    }
+    return results;
 }
 
 }  // namespace cutis

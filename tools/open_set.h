@@ -64,11 +64,34 @@ struct OpenSetFigures {
     double known_balanced_accuracy = kUndefined;  ///< of the known classes without a threshold: what rejecting costs
 };
 
-/// Image i counted weights[i] times. Figures without images to define them are NaN.
-OpenSetFigures open_set_figures(const OpenSetImages& images, double threshold, std::span<const std::uint32_t> weights);
+/// Judges one set of images at fixed thresholds again and again, with other weights. Scores are sorted once.
+class OpenSetScorer {
+  public:
+    /// Throws Error unless lesions aside all members of `images` are of one length and labels are in range.
+    OpenSetScorer(const OpenSetImages& images, std::span<const double> thresholds);
+
+    /// One element per threshold, with image i counted weights[i] times. Figures without images to define them are NaN;
+    /// those without a threshold are the same in all.
+    std::vector<OpenSetFigures> score(std::span<const std::uint32_t> weights) const;
+
+  private:
+    struct Ranked {
+        std::uint32_t image = 0, label = 0;
+        bool correct = false;
+        bool last_of_tie = false;
+    };
+    std::size_t classes_ = 0;
+    std::vector<Ranked> ranking_;    // score falling
+    std::vector<std::size_t> kept_;  // of each threshold: so many of the ranking
+};
+
+/// A threshold and the share of val that it keeps.
+struct OpenSetThreshold {
+    double share = 0, value = 0;
+};
 
 struct OpenSetResult {
-    double share = 0, threshold = 0;  ///< of val kept
+    OpenSetThreshold threshold;
     OpenSetFigures figures;
     /// Of the same names; lesions of both kinds of image are drawn together.
     struct {
@@ -76,8 +99,8 @@ struct OpenSetResult {
     } intervals;
 };
 
-/// Throws Error unless there are known and unknown images.
-OpenSetResult judge_open_set(const OpenSetImages& images, double share, double threshold,
-                             const BootstrapOptions& options);
+/// One element per threshold, all from the same resamples. Throws Error unless there are known and unknown images.
+std::vector<OpenSetResult> judge_open_set(const OpenSetImages& images, std::span<const OpenSetThreshold> thresholds,
+                                          const BootstrapOptions& options);
 
 }  // namespace cutis

@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "kernels/error.h"
+#include "tools/figure_text.h"
 #include "tools/html.h"
 #include "tools/report_parts.h"
 #include "tools/report_style.h"
@@ -104,7 +105,7 @@ std::string judgement(const ReportInput& input, const Evaluation& first, bool le
     html += "<div class=\"panel wide\"><h3>Figures of each class</h3>\n" + class_table(first) + "</div>\n";
     html += "<div class=\"panel\"><h3>ROC curves, with the area below each (AUC)</h3>\n" + roc_plot(first) + "</div>\n";
     const ReliabilityBins bins = reliability(first.predictions);
-    add(html, "<div class=\"panel\"><h3>Reliability, calibration error {}</h3>\n{}</div>\n", figure(bins.ece),
+    add(html, "<div class=\"panel\"><h3>Reliability, calibration error {}</h3>\n{}</div>\n", figure_text(bins.ece),
         draw_reliability(bins));
     const std::string melanoma = melanoma_table(first, val == input.evaluations.end() ? nullptr : &*val);
     if (!melanoma.empty()) {

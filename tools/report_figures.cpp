@@ -5,14 +5,13 @@
 #include <cmath>
 #include <iterator>
 
+#include "tools/figure_text.h"
 #include "tools/html.h"
 #include "tools/report_parts.h"
 #include "tools/svg_plot.h"
 
 namespace cutis::report {
 namespace {
-
-constexpr std::string_view kDash = "\xE2\x80\x93";
 
 template <class... Args>
 void add(std::string& out, fmt::format_string<Args...> format, Args&&... args) {
@@ -57,18 +56,15 @@ std::string shade(double share, std::array<int, 3> full) {
 }
 
 std::string with_interval(double value, const Interval& interval) {
-    return std::isnan(interval.low) ? figure(value)
-                                    : fmt::format("{} <small>{}</small>", figure(value), range_text(interval));
+    return std::isnan(interval.low) ? figure_text(value)
+                                    : fmt::format("{} <small>{}</small>", figure_text(value), range_text(interval));
 }
 
 }  // namespace
 
-std::string figure(double value) {
-    return std::isfinite(value) ? fmt::format("{:.3f}", value) : std::string(kDash);
-}
-
 std::string range_text(const Interval& interval) {
-    return std::isnan(interval.low) ? std::string(kDash) : fmt::format("{:.3f} to {:.3f}", interval.low, interval.high);
+    return std::isnan(interval.low) ? std::string(kUndefinedText)
+                                    : fmt::format("{:.3f} to {:.3f}", interval.low, interval.high);
 }
 
 std::string grouped(std::int64_t number) {
@@ -99,7 +95,7 @@ std::string cards(const Evaluation& evaluation, bool leaky) {
         }
         const Interval interval = evaluation.intervals.*item.interval;
         add(html, "<div class=\"card{}\"><p class=\"name\">{}</p><p class=\"value\">{}</p><p class=\"range\">{}{}</p>",
-            first ? " first" : "", item.name, figure(value), range_text(interval),
+            first ? " first" : "", item.name, figure_text(value), range_text(interval),
             leaky ? " <span class=\"leaky\">leaky</span>" : "");
         html += "<div class=\"scale\">";
         if (!std::isnan(interval.low)) {
@@ -176,7 +172,7 @@ std::string confusion_matrix(const Evaluation& evaluation) {
             add(html, "<td style=\"background:{};color:{}\" title=\"{}\">{}<small>{}</small></td>",
                 hit ? shade(share, {8, 82, 148}) : shade(share, {196, 78, 0}), ink,
                 html_escape(fmt::format("{} images of {} called {}", count, names[truth], names[predicted])),
-                grouped(count), support > 0 ? fmt::format("{:.0f}\u00A0%", 100 * share) : std::string(kDash));
+                grouped(count), support > 0 ? fmt::format("{:.0f}\u00A0%", 100 * share) : std::string(kUndefinedText));
         }
         html += "</tr>\n";
     }
@@ -201,7 +197,7 @@ std::string class_table(const Evaluation& evaluation) {
         add(html, "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>\n",
             html_escape(shortened(evaluation.predictions.class_names[k], 40)), grouped(c.support),
             with_interval(c.sensitivity, i.sensitivity), with_interval(c.specificity, i.specificity),
-            figure(c.precision), with_interval(c.f1, i.f1), with_interval(c.auc, i.auc));
+            figure_text(c.precision), with_interval(c.f1, i.f1), with_interval(c.auc, i.auc));
     }
     html += "</tbody></table></div>\n";
     if (without_width) {
@@ -257,7 +253,7 @@ std::string melanoma_table(const Evaluation& evaluation, const Evaluation* val) 
         "<div class=\"scroll\"><table>\n<thead><tr><th>An image is called melanoma</th><th>Sensitivity</th>"
         "<th>Specificity</th></tr></thead>\n<tbody>\n<tr><td>where melanoma is the most probable class</td><td>{}</td>"
         "<td>{}</td></tr>\n",
-        figure(plain.sensitivity), figure(plain.specificity));
+        figure_text(plain.sensitivity), figure_text(plain.specificity));
     if (val != nullptr && val->predictions.class_names == evaluation.predictions.class_names) {
         const RocCurve curve = roc_curve(val->predictions, melanoma);
         for (const double specificity : {0.90, 0.95}) {
@@ -270,7 +266,8 @@ std::string melanoma_table(const Evaluation& evaluation, const Evaluation* val) 
                 "<tr><td>from a probability of {:.3f} on, chosen on {} for a specificity of "
                 "{:.2f}</td><td>{}</td><td>{}</td>"
                 "</tr>\n",
-                threshold, html_escape(val->split), specificity, figure(point.sensitivity), figure(point.specificity));
+                threshold, html_escape(val->split), specificity, figure_text(point.sensitivity),
+                figure_text(point.specificity));
         }
     }
     const MetricIntervals& i = evaluation.intervals;

@@ -9,8 +9,6 @@
 /// The pieces that `make_report` puts together; each is a stretch of HTML.
 namespace cutis::report {
 
-/// "0.742", or a dash for what is undefined.
-std::string figure(double value);
 /// "0.711 to 0.769", or a dash.
 std::string range_text(const Interval& interval);
 /// 12345 as "12,345".

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "kernels/error.h"
+#include "tools/figure_text.h"
 #include "tools/html.h"
 #include "tools/report_parts.h"
 #include "tools/svg_plot.h"
@@ -195,8 +196,8 @@ std::string gallery(const std::vector<Mistake>& mistakes) {
         add(html,
             "<figcaption><span class=\"wrong\">{} {}</span><br/>truth: <b>{}</b> {}<br/><span class=\"id\">{}</span>"
             "</figcaption></figure>\n",
-            html_escape(shortened(mistake.predicted, 40)), figure(mistake.confidence),
-            html_escape(shortened(mistake.truth, 40)), figure(mistake.truth_probability),
+            html_escape(shortened(mistake.predicted, 40)), figure_text(mistake.confidence),
+            html_escape(shortened(mistake.truth, 40)), figure_text(mistake.truth_probability),
             html_escape(shortened(mistake.image_id, 60)));
     }
     return html + "</div>\n";

@@ -4,6 +4,7 @@
 #include <cmath>
 #include <nlohmann/json.hpp>
 #include <set>
+#include <utility>
 
 #include "engine/files.h"
 #include "engine/json.h"
@@ -80,6 +81,13 @@ void for_each_fact(Facts& f, Visit&& visit) {
     visit("threads", f.threads);
 }
 
+/// Facts that not every run has.
+template <class Facts, class Visit>
+void for_each_optional_fact(Facts& f, Visit&& visit) {
+    visit("init_license", f.init_license);
+    visit("init_source", f.init_source);
+}
+
 void check_facts(const RunFacts& facts, const Reader& reader) {
     const std::set<std::string> distinct(facts.class_names.begin(), facts.class_names.end());
     if (facts.class_names.empty() || distinct.size() != facts.class_names.size() || distinct.contains("")) {
@@ -105,6 +113,12 @@ Run open_run(const std::filesystem::path& folder) {
     const std::filesystem::path file = folder / kConfigFile;
     require(std::filesystem::is_directory(folder, ignored), "{}: is no folder; give the --out of a `cutis train`",
             folder.string());
+    for (const auto& [other, what] :
+         {std::pair{"ensemble.json", "an ensemble"}, {"folds.json", "a cross-validation"}}) {
+        require(std::filesystem::exists(file, ignored) || !std::filesystem::exists(folder / other, ignored),
+                "{}: is {}, but a single run is wanted; give one of those that its {} names", folder.string(), what,
+                other);
+    }
     require(std::filesystem::exists(file, ignored), "{}: has no {}, so it is no run; give the --out of a `cutis train`",
             folder.string(), kConfigFile);
     const Json json = parse_json(read_text_file(file, kLargestConfig), file.string());
@@ -116,6 +130,11 @@ Run open_run(const std::filesystem::path& folder) {
     from_json(json["train"], run.config, file.string());
     const Reader reader(json, file.string());
     for_each_fact(run.facts, [&](const char* key, auto& member) { reader.read(key, member); });
+    for_each_optional_fact(run.facts, [&](const char* key, auto& member) {
+        if (json.contains(key)) {
+            reader.read(key, member);
+        }
+    });
     check_facts(run.facts, reader);
     return run;
 }
@@ -123,6 +142,11 @@ Run open_run(const std::filesystem::path& folder) {
 void save_run(const Run& run) {
     Json json = Json::object();
     for_each_fact(run.facts, [&](const char* key, const auto& member) { json[key] = to_value(member); });
+    for_each_optional_fact(run.facts, [&](const char* key, const auto& member) {
+        if (!member.empty()) {
+            json[key] = member;
+        }
+    });
     json["train"] = to_json(run.config);
     write_json_file(run.file(kConfigFile), json);
 }

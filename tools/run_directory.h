@@ -20,6 +20,7 @@ struct RunFacts {
     std::string data_checksum;  ///< of the packed data set
     std::string split_description;
     bool leaky = false;
+    std::string init_license{}, init_source{};  ///< as the file of the initial weights states them; "": it does not
     std::int64_t parameters = 0;
     std::int64_t total_steps = 0, steps_per_epoch = 0;
     std::string version, git_revision, compiler, isa;

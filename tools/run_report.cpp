@@ -140,13 +140,20 @@ std::string shell_word(const std::string& text) {
 
 KeyValues facts_of(const Run& run) {
     const RunFacts& facts = run.facts;
-    return {{"Model", fmt::format("{}, {} parameters", run.config.model, grouped_digits(facts.parameters))},
-            {"Input", fmt::format("{} x {}", facts.size, facts.size)},
-            {"Data",
-             fmt::format("{} ({})", std::filesystem::path(run.config.data).filename().string(), facts.data_checksum)},
-            {"Split", facts.split_description},
-            {"Seed", fmt::format("{}", run.config.seed)},
-            {"Program", fmt::format("cutis {} ({})", facts.version, facts.git_revision)}};
+    KeyValues result{{"Model", fmt::format("{}, {} parameters", run.config.model, grouped_digits(facts.parameters))},
+                     {"Input", fmt::format("{} x {}", facts.size, facts.size)},
+                     {"Data", fmt::format("{} ({})", std::filesystem::path(run.config.data).filename().string(),
+                                          facts.data_checksum)},
+                     {"Split", facts.split_description},
+                     {"Seed", fmt::format("{}", run.config.seed)},
+                     {"Program", fmt::format("cutis {} ({})", facts.version, facts.git_revision)}};
+    if (!run.config.init.empty()) {
+        std::string text = std::filesystem::path(run.config.init).filename().string();
+        text += facts.init_license.empty() ? "" : fmt::format(", licence {}", facts.init_license);
+        text += facts.init_source.empty() ? "" : fmt::format(", from {}", facts.init_source);
+        result.emplace_back("Initial weights", text);
+    }
+    return result;
 }
 
 /// Whether predictions_all.csv is of a data set that the run did not train on, as evaluation_all.json says.

@@ -21,6 +21,7 @@
 #include "tools/cross_validation.h"
 #include "tools/device_choice.h"
 #include "tools/json_file.h"
+#include "tools/output_files.h"
 #include "tools/run_data.h"
 #include "tools/run_directory.h"
 #include "tools/run_report.h"
@@ -154,7 +155,7 @@ TrainPlan plan_folds(const TrainConfig& common, int folds) {
         plan.runs.back().config.fold = number;
     }
     place_runs(plan);
-    fs::create_directories(plan.folder);
+    make_out_folder(plan.folder);
     write_file_atomically(plan.folder / kFoldsCsv, folds_csv(data, fold_of));
     return plan;
 }
@@ -217,7 +218,7 @@ TrainEnd train_plan(const TrainPlan& plan, const StopCondition& should_stop) {
         check_available(run.config);
         require_trainable(run.config);  // all, before the first of them costs hours
     }
-    fs::create_directories(plan.folder);
+    make_out_folder(plan.folder);
     save_plan(plan);
     for (std::size_t i = 0; i < plan.runs.size(); ++i) {
         const PlannedRun& run = plan.runs[i];

@@ -1,7 +1,6 @@
 #include "tools/trainer.h"
 
 #include <algorithm>
-#include <charconv>
 #include <chrono>
 #include <cmath>
 #include <limits>
@@ -23,21 +22,25 @@
 #include "kernels/parallel.h"
 #include "layers/ema.h"
 #include "layers/optimizer.h"
-#include "layers/schedule.h"
 #include "models/weights.h"
 #include "tools/build_info.h"
 #include "tools/console.h"
+#include "tools/cpu_step.h"
 #include "tools/device_choice.h"
 #include "tools/evaluation.h"
+#include "tools/figure_text.h"
 #include "tools/gpu_step.h"
 #include "tools/inference.h"
 #include "tools/name_patterns.h"
+#include "tools/output_files.h"
 #include "tools/progress.h"
 #include "tools/run_data.h"
 #include "tools/run_log.h"
 #include "tools/run_report.h"
 #include "tools/signals.h"
+#include "tools/train_position.h"
 #include "tools/train_rules.h"
+#include "tools/train_setup.h"
 
 namespace cutis {
 namespace {
@@ -48,52 +51,13 @@ double seconds_since(Clock::time_point begin) {
     return std::chrono::duration<double>(Clock::now() - begin).count();
 }
 
-// Where a run stands: all that a checkpoint keeps beside tensors. Sums are written with full precision, so that a
-// resumed epoch's means come out bit for bit.
-struct Position {
-    std::int64_t step = 0;   // updates done
-    std::int64_t epoch = 0;  // epochs finished
-    std::int64_t batch = 0;  // batches of the present epoch that are done
-    double loss_sum = 0.0;   // of the present epoch, times images
-    std::int64_t loss_images = 0;
-    double best_score = -1.0, best_loss = 0.0;
-    std::int64_t best_epoch = 0;  // 0: none yet
-    std::int64_t ema_updates = 0;
-
-    std::map<std::string, std::string> metadata() const {
-        return {{"step", std::to_string(step)},
-                {"epoch", std::to_string(epoch)},
-                {"batch", std::to_string(batch)},
-                {"loss_sum", fmt::format("{}", loss_sum)},
-                {"loss_images", std::to_string(loss_images)},
-                {"best_score", fmt::format("{}", best_score)},
-                {"best_loss", fmt::format("{}", best_loss)},
-                {"best_epoch", std::to_string(best_epoch)},
-                {"ema_updates", std::to_string(ema_updates)}};
-    }
-
-    static Position from(const SafetensorsFile& file) {
-        const auto number = [&]<class T>(const char* key, T& value) {
-            const auto found = file.metadata().find(key);
-            const std::string text = found == file.metadata().end() ? std::string() : found->second;
-            const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value);
-            require(error == std::errc() && end == text.data() + text.size(),
-                    "{}: metadata '{}' is missing or no number; this is no training checkpoint", file.path().string(),
-                    key);
-        };
-        Position position;
-        number("step", position.step);
-        number("epoch", position.epoch);
-        number("batch", position.batch);
-        number("loss_sum", position.loss_sum);
-        number("loss_images", position.loss_images);
-        number("best_score", position.best_score);
-        number("best_loss", position.best_loss);
-        number("best_epoch", position.best_epoch);
-        number("ema_updates", position.ema_updates);
-        return position;
-    }
-};
+// What a weights file states of itself, or of the weights that it began from.
+std::string stated(const SafetensorsFile& weights, const std::string& key) {
+    const auto& metadata = weights.metadata();
+    const auto own = metadata.find(key);
+    const auto found = own != metadata.end() ? own : metadata.find("init_" + key);
+    return found == metadata.end() ? std::string() : found->second;
+}
 
 // The averaged weights stand in the model for the scope's life.
 class AveragedWeights {
@@ -129,8 +93,6 @@ class Training {
     /// One update from `accumulate` batches, fewer at the end of an epoch; false when the epoch is over.
     bool update();
     std::optional<Batch> next_batch();
-    /// The update itself on the CPU; returns the loss.
-    double compute_on_cpu(const std::vector<Batch>& batches, double lr_factor);
     /// Takes note of a finished update's loss, in the order of updates.
     void record_loss(std::int64_t step, double loss, std::int64_t images);
     /// Waits for the GPU and takes note of what it has done.
@@ -156,13 +118,14 @@ class Training {
     std::optional<Ema> ema_;
     Device device_;
     std::optional<ResidentImages> resident_;
+    std::optional<CpuStep> cpu_;  // or
     std::optional<GpuStep> gpu_;
     std::vector<std::int64_t> waiting_images_;  ///< of the updates whose losses wait
     Schedule schedule_;
     LossOptions loss_;
     std::vector<int> labels_;
     std::optional<Loader> loader_;
-    Position at_;
+    TrainPosition at_;
     std::optional<RunLog> log_;
     std::optional<Progress> progress_;
     std::int64_t images_total_ = 0;
@@ -230,7 +193,12 @@ void Training::load_initial_weights() {
         const LoadReport report = load_weights(*model_, file, true);
         const std::string notice = report.notice();
         say("weights: {} tensors from {}{}{}", report.matched, run_.config.init, notice.empty() ? "" : "; ", notice);
-        input = input_settings(file);
+        input = input_settings(file, *model_);
+        if (run_.config.mean.empty() && run_.config.std.empty()) {
+            say("images: {}", normalisation_text(file, input));
+        }
+        run_.facts.init_license = stated(file, "license");
+        run_.facts.init_source = stated(file, "source");
     }
     if (!resume_) {
         const auto choose = [](const std::vector<float>& given, const std::array<float, 3>& otherwise) {
@@ -267,32 +235,15 @@ void Training::plan() {
     images_total_ = whole_epochs * images +
                     std::min(images, facts.total_steps % facts.steps_per_epoch * config.batch_size * config.accumulate);
 
-    schedule_.kind = schedule_from_name(config.schedule);
-    schedule_.total_steps = facts.total_steps;
-    schedule_.warmup_steps = config.warmup;
-
-    OptimizerConfig optimizer;
-    optimizer.kind = optimizer_from_name(config.optimizer);
-    optimizer.momentum = config.momentum;
-    optimizer.nesterov = config.nesterov;
-    optimizer.weight_decay = config.weight_decay;
-    optimizer_.emplace(
-        optimizer,
-        learning_rate_groups(
-            parts_.parameters, [this](std::string_view name) { return model_->in_classifier(name); }, config.lr,
-            config.lr_head > 0.0f ? config.lr_head : config.lr, parse_pattern_factors("--lr-scale", config.lr_scale)));
+    schedule_ = schedule_of(config, facts.total_steps);
+    optimizer_.emplace(optimizer_config(config), learning_rates(config, *model_, parts_.parameters));
     if (config.ema > 0.0f) {
         ema_.emplace(parts_, config.ema);
     }
 
     std::vector<std::int64_t> counts = class_counts(data_, split_.train);
     counts.resize(facts.class_names.size(), 0);
-    if (const std::vector<float> weights = class_weights(config.class_weights, counts); !weights.empty()) {
-        loss_.class_weights = Tensor::from(weights, {static_cast<std::int64_t>(weights.size())});
-    }
-    loss_.label_smoothing = config.label_smoothing;
-    require(config.loss == "ce" || config.loss == "focal", "loss '{}' is unknown; use ce or focal", config.loss);
-    loss_.focal_gamma = config.loss == "focal" ? config.focal_gamma : 0.0f;
+    loss_ = loss_options(config, counts);
     if (device_.kind == DeviceKind::cuda) {
         keep_images_resident();
         gpu_.emplace(*model_, *optimizer_, ema_ ? &*ema_ : nullptr, loss_,
@@ -304,17 +255,15 @@ void Training::plan() {
                                     .accumulate = config.accumulate,
                                     .clip = config.clip_grad,
                                     .images = gpu_images()});
+    } else {
+        cpu_.emplace(*model_, *optimizer_, ema_ ? &*ema_ : nullptr, loss_,
+                     CpuStepOptions{.fused = config.fused,
+                                    .seed = config.seed,
+                                    .accumulate = config.accumulate,
+                                    .clip = static_cast<double>(config.clip_grad)});
     }
 
-    LoaderOptions loader;
-    loader.batch_size = config.batch_size;
-    loader.size = facts.size;
-    loader.mean = facts.mean;
-    loader.std = facts.std;
-    loader.augment = config.augmentation;
-    loader.seed = config.seed;
-    loader.threads = config.loader_threads > 0 ? config.loader_threads : std::max(1, thread_count() / 4);
-    loader.prefetch = std::max(4, 2 * loader.threads);
+    LoaderOptions loader = loader_options(run_);
     loader.on_gpu = gpu_.has_value();
     loader.resident = resident_ ? &*resident_ : nullptr;
     loader_.emplace(data_, loader);
@@ -350,7 +299,7 @@ GpuImages Training::gpu_images() const {
 void Training::restore() {
     const SafetensorsFile file(run_.file("checkpoint.safetensors"));
     load_checkpoint(file, parts_, extra_tensors());
-    at_ = Position::from(file);
+    at_ = TrainPosition::from(file);
     if (ema_) {
         ema_->set_updates(at_.ema_updates);
     }
@@ -378,62 +327,22 @@ void Training::save_best() {
                                                 {"epoch", std::to_string(at_.epoch)},
                                                 {"step", std::to_string(at_.step)},
                                                 {"size", std::to_string(run_.facts.size)}};
-    const auto three = [](const std::array<float, 3>& v) { return fmt::format("{},{},{}", v[0], v[1], v[2]); };
-    metadata["mean"] = three(run_.facts.mean);
-    metadata["std"] = three(run_.facts.std);
+    metadata["mean"] = three_text(run_.facts.mean);
+    metadata["std"] = three_text(run_.facts.std);
+    for (const auto& [key, fact] :
+         {std::pair{"init_license", &run_.facts.init_license}, {"init_source", &run_.facts.init_source}}) {
+        if (!fact->empty()) {
+            metadata[key] = *fact;
+        }
+    }
     if (at_.best_epoch > 0) {
         metadata["val_balanced_accuracy"] = fmt::format("{}", at_.best_score);
     }
     save_weights(run_.file("best.safetensors"), parts_, {}, metadata);
 }
 
-double Training::compute_on_cpu(const std::vector<Batch>& batches, double lr_factor) {
-    double loss_sum = 0.0, images = 0.0;
-    for (std::size_t i = 0; i < batches.size(); ++i) {
-        const Batch& batch = batches[i];
-        // The number keeps dropout masks of accumulated batches apart.
-        const auto micro =
-            static_cast<std::uint64_t>(at_.step) * static_cast<std::uint64_t>(run_.config.accumulate) + i;
-        const ForwardContext context{
-            .training = true, .seed = run_.config.seed, .step = micro, .fused = run_.config.fused};
-        TrainingOutput output;
-        Variable loss;
-        {
-            const ProfileRange range("forward");
-            output = model_->forward_training(Variable(batch.images), context);
-        }
-        {
-            const ProfileRange range("loss");
-            loss = training_loss(output, batch.labels, loss_);
-        }
-        const double value = *std::as_const(loss).value().data();
-        require(std::isfinite(value), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad",
-                at_.step + 1, value);
-        {
-            const ProfileRange range("backward");
-            loss.backward();
-        }
-        const auto n = static_cast<double>(batch.images.size(0));
-        loss_sum += value * n;
-        images += n;
-    }
-    const ProfileRange range("optimizer");
-    if (batches.size() > 1) {
-        optimizer_->scale_gradients(1.0f / static_cast<float>(batches.size()));
-    }
-    if (run_.config.clip_grad > 0.0f) {
-        optimizer_->clip_gradients(static_cast<double>(run_.config.clip_grad));
-    }
-    optimizer_->step(lr_factor);
-    optimizer_->clear_gradients();
-    if (ema_) {
-        ema_->update();
-    }
-    return loss_sum / images;
-}
-
 void Training::record_loss(std::int64_t step, double loss, std::int64_t images) {
-    require(std::isfinite(loss), "step {}: the loss is {}; lower --lr, or add --warmup or --clip-grad", step, loss);
+    require_finite_loss(step, loss);
     at_.loss_sum += loss * static_cast<double>(images);
     at_.loss_images += images;
     last_loss_ = loss;
@@ -490,7 +399,7 @@ bool Training::update() {
         waiting_images_.push_back(images);
         ++at_.step;
     } else {
-        const double loss = compute_on_cpu(batches, factor);
+        const double loss = cpu_->update(batches, at_.step, factor);
         ++at_.step;
         record_loss(at_.step, loss, images);
     }
@@ -564,7 +473,7 @@ TrainEnd Training::interrupted() {
 }
 
 TrainEnd Training::run() {
-    std::filesystem::create_directories(run_.folder);
+    make_out_folder(run_.folder);
     save_run(run_);
     log_.emplace(run_.folder, at_.step, at_.epoch);
     const TrainConfig& config = run_.config;
@@ -637,10 +546,7 @@ TrainEnd Training::finish(TrainEnd end) {
         final[name] = {{"accuracy", evaluation.metrics.accuracy},
                        {"balanced_accuracy", evaluation.metrics.balanced_accuracy},
                        {"macro_f1", evaluation.metrics.macro_f1}};
-        say("{}: accuracy {:.3f}, balanced accuracy {:.3f} [{:.3f}, {:.3f}], macro-F1 {:.3f}{}", name,
-            evaluation.metrics.accuracy, evaluation.metrics.balanced_accuracy,
-            evaluation.intervals.balanced_accuracy.low, evaluation.intervals.balanced_accuracy.high,
-            evaluation.metrics.macro_f1, split_.leaky ? " (leaky split)" : "");
+        say("{}: {}{}", name, headline_text(evaluation), split_.leaky ? " (leaky split)" : "");
     }
     log_->final(final);
     write_run_report(run_, data_.path());

@@ -1,7 +1,7 @@
 #pragma once
 
 /// CUDA's types and the part of its runtime API that cutis uses, for builds without NVIDIA's headers. Names and values
-/// are CUDA's. The functions are in runtime.cpp.
+/// are CUDA's. The functions are in runtime.cpp, device_memory.cpp, streams.cpp.
 
 #include <cstddef>
 #include <cstdint>

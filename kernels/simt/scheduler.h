@@ -10,7 +10,7 @@
 /// device_cpu.h; docs/simt.md tells the story.
 
 #if defined(SIMT_CUDA_HEADERS)
-#include <cuda_runtime.h>  // compiled by a plain host compiler: types and prototypes; the functions are runtime.cpp's
+#include <cuda_runtime.h>  // compiled by a plain host compiler: types and prototypes; the functions are ours: runtime.h
 #undef __shared__
 #undef __launch_bounds__
 #undef __noinline__

@@ -90,26 +90,50 @@ std::filesystem::path weights_with(const TempDir& folder, const std::map<std::st
 
 TEST(InputSettings, ComeFromTheWeightsMetadata) {
     const TempDir folder;
+    const auto model = build_model("mobilenet_v2", {.width = 0.1f});
     const InputSettings stated = input_settings(
-        SafetensorsFile(weights_with(folder, {{"mean", "0.5,0.25,0.125"}, {"std", "1,2,3"}, {"size", "160"}})));
+        SafetensorsFile(weights_with(folder, {{"mean", "0.5,0.25,0.125"}, {"std", "1,2,3"}, {"size", "160"}})), *model);
     EXPECT_EQ(stated.mean, (std::array<float, 3>{0.5f, 0.25f, 0.125f}));
     EXPECT_EQ(stated.std, (std::array<float, 3>{1, 2, 3}));
     EXPECT_EQ(stated.size, 160);
-    const InputSettings silent = input_settings(SafetensorsFile(weights_with(folder, {})));
+    const InputSettings silent = input_settings(SafetensorsFile(weights_with(folder, {})), *model);
     EXPECT_EQ(silent.mean, kImageNetMean);
     EXPECT_EQ(silent.std, kImageNetStd);
     EXPECT_EQ(silent.size, 224);
 }
 
+TEST(InputSettings, OfTorchvisionsGoogLeNetAreBehindItsTransformInput) {
+    const TempDir folder;
+    const auto model = build_model("googlenet", {.width = 0.1f});
+    const SafetensorsFile file(weights_with(folder, {}));
+    const InputSettings silent = input_settings(file, *model);
+    for (std::size_t c = 0; c < 3; ++c) {
+        // What torchvision's transform_input makes of a channel that ImageNet's figures normalised.
+        const auto transformed = [&](float x) {
+            return (x - kImageNetMean[c]) / kImageNetStd[c] * (kImageNetStd[c] / 0.5f) +
+                   (kImageNetMean[c] - 0.5f) / 0.5f;
+        };
+        for (const float x : {0.0f, 0.3f, 1.0f}) {
+            EXPECT_NEAR((x - silent.mean[c]) / silent.std[c], transformed(x), 1e-6f);
+        }
+    }
+    EXPECT_EQ(normalisation_text(file, silent),
+              "mean 0.5,0.5,0.5, deviation 0.5,0.5,0.5 (as torchvision's weights want; "
+              "the file does not say)");
+    const SafetensorsFile says(weights_with(folder, {{"mean", "0.1,0.2,0.3"}, {"std", "1,1,1"}}));
+    EXPECT_EQ(normalisation_text(says, input_settings(says, *model)), "mean 0.1,0.2,0.3, deviation 1,1,1");
+}
+
 TEST(InputSettings, RefuseOtherMetadata) {
     const TempDir folder;
+    const auto model = build_model("mobilenet_v2", {.width = 0.1f});
     for (const auto& [key, value] :
          std::map<std::string, std::string>{{"mean", "0.5"}, {"std", "1,0,1"}, {"size", "0"}}) {
         const SafetensorsFile file(weights_with(folder, {{key, value}}));
-        EXPECT_TRUE(is_line_with(error_of([&] { input_settings(file); }), "w.safetensors", key, value));
+        EXPECT_TRUE(is_line_with(error_of([&] { input_settings(file, *model); }), "w.safetensors", key, value));
     }
     const SafetensorsFile file(weights_with(folder, {{"size", "224 px"}}));
-    EXPECT_TRUE(is_line_with(error_of([&] { input_settings(file); }), "size", "224 px"));
+    EXPECT_TRUE(is_line_with(error_of([&] { input_settings(file, *model); }), "size", "224 px"));
 }
 
 TEST(ClassNames, AreFilledUpAndCut) {

@@ -59,12 +59,18 @@ TEST(OpenSet, FiguresEqualScikitLearns) {
         images.predicted = c["predicted"].get<std::vector<int>>();
         images.scores = c["scores"].get<std::vector<double>>();
         images.lesion_ids.resize(images.labels.size());
+        std::vector<OpenSetThreshold> thresholds;
         for (const auto& expected : c["results"]) {
-            SCOPED_TRACE(c["name"].get<std::string>() + ", " + expected["share"].dump());
             const double share = expected["share"];
-            const double threshold = threshold_keeping(c["val_scores"].get<std::vector<double>>(), share);
-            EXPECT_EQ(threshold, expected["threshold"].get<double>());
-            const OpenSetFigures figures = judge_open_set(images, share, threshold, {.resamples = 2}).figures;
+            thresholds.push_back({share, threshold_keeping(c["val_scores"].get<std::vector<double>>(), share)});
+        }
+        const std::vector<OpenSetResult> results = judge_open_set(images, thresholds, {.resamples = 2});
+        ASSERT_EQ(results.size(), c["results"].size());
+        for (std::size_t t = 0; t < results.size(); ++t) {
+            const auto& expected = c["results"][t];
+            SCOPED_TRACE(c["name"].get<std::string>() + ", " + expected["share"].dump());
+            EXPECT_EQ(results[t].threshold.value, expected["threshold"].get<double>());
+            const OpenSetFigures& figures = results[t].figures;
             EXPECT_NEAR(figures.auroc, expected["auroc"].get<double>(), 1e-12);
             EXPECT_NEAR(figures.fpr_at_95_tpr, expected["fpr_at_95_tpr"].get<double>(), 1e-12);
             EXPECT_NEAR(figures.known_kept, expected["known_kept"].get<double>(), 1e-12);
@@ -78,8 +84,9 @@ TEST(OpenSet, FiguresEqualScikitLearns) {
 TEST(OpenSet, WeightsCountLikeCopies) {
     const OpenSetImages once{2, {}, {0, 1, 2, 2, 0}, {0, 0, 1, 0, 1}, {3, 2, 2, 1, 0}};
     const OpenSetImages copied{2, {}, {0, 1, 1, 2, 2, 2, 2}, {0, 0, 0, 1, 1, 1, 0}, {3, 2, 2, 2, 2, 2, 1}};
-    const OpenSetFigures a = open_set_figures(once, 2, std::vector<std::uint32_t>{1, 2, 3, 1, 0});
-    const OpenSetFigures b = open_set_figures(copied, 2, std::vector<std::uint32_t>(7, 1));
+    const double threshold[] = {2};
+    const OpenSetFigures a = OpenSetScorer(once, threshold).score(std::vector<std::uint32_t>{1, 2, 3, 1, 0}).front();
+    const OpenSetFigures b = OpenSetScorer(copied, threshold).score(std::vector<std::uint32_t>(7, 1)).front();
     EXPECT_EQ(a.auroc, b.auroc);
     EXPECT_EQ(a.fpr_at_95_tpr, b.fpr_at_95_tpr);
     EXPECT_EQ(a.known_kept, b.known_kept);
@@ -98,9 +105,16 @@ TEST(OpenSet, IntervalsDrawLesions) {
         images.predicted.push_back(0);
         images.scores.push_back(i);
     }
-    const OpenSetResult result = judge_open_set(images, 0.95, 5, {.resamples = 50});
+    const OpenSetThreshold thresholds[] = {{0.95, 5}, {0.5, 7}};
+    const std::vector<OpenSetResult> results = judge_open_set(images, thresholds, {.resamples = 50});
+    const OpenSetResult& result = results.front();
     EXPECT_EQ(result.intervals.auroc.low, result.figures.auroc);
     EXPECT_EQ(result.intervals.auroc.high, result.figures.auroc);
+    // Half of the resamples have one kind of image alone; the figures of the rest are the whole's, at each threshold.
+    EXPECT_EQ(results[1].intervals.auroc.low, result.figures.auroc);
+    EXPECT_EQ(result.intervals.known_kept.low, 0.4);
+    EXPECT_EQ(results[1].intervals.known_kept.high, 0.2);
+    EXPECT_EQ(results[1].intervals.unknown_kept.low, 0.4);
 }
 
 TEST(OpenSet, ThresholdKeepsAtLeastTheShare) {
@@ -120,7 +134,10 @@ TEST(OpenSet, ThresholdKeepsAtLeastTheShare) {
 
 TEST(OpenSet, RefusesWhatHasNoAnswer) {
     const OpenSetImages known{2, {"", ""}, {0, 1}, {0, 1}, {1, 2}};
-    EXPECT_TRUE(is_line_with(error_of([&] { judge_open_set(known, 0.9, 1, {}); }), "0 images of the held-out class"));
+    EXPECT_TRUE(is_line_with(error_of([&] { judge_open_set(known, {}, {}); }), "0 images of the held-out class"));
+    const OpenSetImages short_of_scores{1, {"", ""}, {0, 1}, {0, 0}, {1}}, wild{1, {"", ""}, {0, 2}, {0, 0}, {1, 2}};
+    EXPECT_TRUE(is_line_with(error_of([&] { OpenSetScorer(short_of_scores, {}); }), "2 labels", "1 scores"));
+    EXPECT_TRUE(is_line_with(error_of([&] { OpenSetScorer(wild, {}); }), "label 2"));
     // No feature varies within a class.
     EXPECT_TRUE(is_line_with(error_of([] { Mahalanobis(features({1, 2, 1, 2, 3, 4}, {0, 0, 1}, 2)); }), "inverted"));
     const float nan = std::numeric_limits<float>::quiet_NaN();

@@ -92,7 +92,66 @@ TEST(ProgramConvert, TakesARunsWeights) {
     EXPECT_EQ(file.metadata().at("size"), "32");
     EXPECT_TRUE(holds(read_text_file(onnx), R"(["red","green","blue"])"));
     EXPECT_TRUE(failed_with(
+        1, cutis_program({"convert", "--run", run.string(), "--out", (run / "best.safetensors").string(), "--half"}),
+        "read by --run"));
+    EXPECT_TRUE(failed_with(
         2, cutis_program({"convert", "--run", run.string(), "--classes", "3", "--out", out.string()}), "--classes"));
+}
+
+TEST(ProgramConvert, LicenceAndSourceOfInitialWeightsGoWithWhatCameOfThem) {
+    const Convert convert;
+    const Pictures pictures(12);
+    ASSERT_TRUE(succeeded(pictures.prepare()));
+    {
+        const auto model = make_model("mobilenet_v2", {.classes = 3, .width = 0.1f});
+        save_weights(convert.start, model->parts(), {}, {{"license", "CC BY 4.0"}, {"source", "dorther"}});
+    }
+    fs::path weights = convert.start;
+    for (const char* run : {"eins", "zwei"}) {
+        const fs::path out = pictures.home / run;
+        ASSERT_TRUE(
+            succeeded(cutis_program({"train", "--data", pictures.data.string(), "--out", out.string(), "--width", "0.1",
+                                     "--steps", "1", "--split", "all", "--threads", "1", "--init", weights.string()})));
+        ASSERT_TRUE(succeeded(cutis_program({"convert", "--run", out.string(), "--out", convert.out.string()})));
+        const SafetensorsFile file(convert.out);
+        EXPECT_EQ(file.metadata().at("init_license"), "CC BY 4.0");
+        EXPECT_EQ(file.metadata().at("init_source"), "dorther");
+        EXPECT_FALSE(file.metadata().contains("license")) << "what training makes of weights has a licence of its own";
+        weights = convert.out;
+    }
+}
+
+TEST(ProgramConvert, NotesWhatTorchvisionsGoogLeNetWants) {
+    const Convert convert;
+    const Pictures pictures(12);
+    ASSERT_TRUE(succeeded(pictures.prepare()));
+    {
+        const auto model = make_model("googlenet", {.classes = 5, .width = 0.1f});
+        save_weights(convert.start, model->parts(), {}, {});  // as torchvision's state dict: no word of it
+    }
+    const auto googlenet = [&](std::vector<std::string> further) {
+        further.insert(further.begin(), {"convert", "--model", "googlenet", "--width", "0.1", "--weights",
+                                         convert.start.string(), "--out", convert.out.string()});
+        return cutis_program(further);
+    };
+    const ProgramResult result = googlenet({});
+    ASSERT_TRUE(succeeded(result));
+    EXPECT_TRUE(holds(result.out, "normalisation: mean 0.5,0.5,0.5, deviation 0.5,0.5,0.5 (as torchvision's"))
+        << result.out;
+    EXPECT_EQ(SafetensorsFile(convert.out).metadata().at("mean"), "0.5,0.5,0.5");
+    EXPECT_EQ(SafetensorsFile(convert.out).metadata().at("std"), "0.5,0.5,0.5");
+    for (const fs::path& weights : {convert.start, convert.out}) {
+        const fs::path run = pictures.home / "lauf";
+        const ProgramResult trained = cutis_program(
+            {"train", "--data", pictures.data.string(), "--out", run.string(), "--model", "googlenet", "--width", "0.1",
+             "--steps", "1", "--split", "all", "--threads", "1", "--init", weights.string(), "--overwrite"});
+        ASSERT_TRUE(succeeded(trained));
+        EXPECT_TRUE(holds(trained.out, "mean 0.5,0.5,0.5"));
+        EXPECT_TRUE(holds(read_text_file(run / "config.json"), "\"mean\": [\n    0.5,\n    0.5,\n    0.5\n  ]"))
+            << read_text_file(run / "config.json");
+    }
+    ASSERT_TRUE(succeeded(googlenet({"--mean", "0.1,0.2,0.3"})));
+    EXPECT_EQ(SafetensorsFile(convert.out).metadata().at("mean"), "0.1,0.2,0.3");
 }
 
 TEST(ProgramConvert, MisuseAndFailureSayWhatIsWrong) {
@@ -110,7 +169,9 @@ TEST(ProgramConvert, MisuseAndFailureSayWhatIsWrong) {
     EXPECT_TRUE(failed_with(2, convert({"--weights", start, "--onnx", onnx, "--std", "1,0,1"}), "--std"));
     EXPECT_TRUE(failed_with(1, convert({"--weights", start, "--onnx", onnx, "--size", "16"}), "16", "32 pixels"));
     EXPECT_TRUE(failed_with(1, convert({"--weights", start, "--out", out, "--names", "keras"}), "'keras'", "timm"));
-    EXPECT_TRUE(failed_with(1, convert({"--weights", out, "--out", out}), out));
+    EXPECT_TRUE(failed_with(1, convert({"--weights", onnx, "--out", out}), onnx));
+    EXPECT_TRUE(failed_with(1, convert({"--weights", start, "--out", start}), "read by --weights", "overwritten"));
+    EXPECT_TRUE(failed_with(1, convert({"--weights", start, "--out", out, "--onnx", out}), "the file of --out"));
     EXPECT_TRUE(
         failed_with(1, convert({"--weights", start, "--onnx", (convert.home / "none/m.onnx").string()}), "none"));
     EXPECT_TRUE(

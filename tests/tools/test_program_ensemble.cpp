@@ -144,7 +144,13 @@ TEST(ProgramEnsemble, RefusesMembersThatDoNotShareData) {
     EXPECT_FALSE(fs::exists(p.out / "ensemble.json"));
     EXPECT_TRUE(failed_with(1, p.ensemble({"--out", p.second.string()}), "holds a run", "another folder"));
 
+    EXPECT_TRUE(failed_with(1, with(p.first), "a: stands there twice"));
+    write_file_atomically(p.home / "datei", "");
+    EXPECT_TRUE(
+        failed_with(1, p.ensemble({"--out", (p.home / "datei/e").string()}), "datei/e", "cannot make the folder"));
+
     ASSERT_TRUE(succeeded(p.ensemble()));
+    EXPECT_TRUE(failed_with(1, cutis_program({"report", "--run", p.out.string()}), "is an ensemble", "a single run"));
     nlohmann::json json = json_of(p.out / "ensemble.json");
     json["members"][1]["path"] = "../weg";
     write_file_atomically(p.out / "ensemble.json", json.dump());

@@ -62,6 +62,9 @@ TEST(ProgramFolds, JudgeEveryImageOfTheSampleByARunThatDidNotSeeIt) {
                                          "--bootstrap", "5", "--batch-size", "16", "--threads", "1"})));
     EXPECT_EQ(read_text_file(out / runs[2] / "predictions_test.csv"), judged);
 
+    EXPECT_TRUE(
+        failed_with(1, cutis_program({"report", "--run", out.string()}), "is a cross-validation", "folds.json"));
+
     // New images get the mean of the runs.
     const fs::path csv = sample.folder / "p.csv";
     EXPECT_TRUE(succeeded(cutis_program({"predict", "--run", out.string(), "--images",

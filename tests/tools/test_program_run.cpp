@@ -140,6 +140,9 @@ TEST(ProgramRun, TrainsEvaluatesPredictsAndReportsOnTheSampleAsJpeg) {
     EXPECT_TRUE(
         succeeded(cutis_program({"predict", "--run", run, "--images", (sample / "images/ISIC_0024331.jpg").string(),
                                  "--out", (folder / "p.csv").string()})));
+    const std::string onnx = (folder / "sample.onnx").string();
+    EXPECT_TRUE(succeeded(cutis_program({"convert", "--run", run, "--onnx", onnx, "--fold-batchnorm", "--normalise"})));
+    EXPECT_TRUE(holds(read_text_file(onnx), R"(["MEL","NV","BCC","AKIEC","BKL","DF","VASC"])"));
 
     // A damaged image ends the training with its name.
     {
@@ -199,6 +202,7 @@ TEST(ProgramRun, DoesNotTrainOverARunByMistake) {
     ASSERT_TRUE(succeeded(p.train({"--epochs", "1"})));
     const std::string config = read_text_file(p.run / "config.json"), best = read_text_file(p.run / "best.safetensors");
     EXPECT_TRUE(failed_with(1, p.train(), "holds a run", "--resume", "--overwrite"));
+    EXPECT_TRUE(failed_with(1, p.train({"--out", p.data.string()}), "--out", "d.cutis: is a file"));
     EXPECT_TRUE(failed_with(1, p.train({"--overwrite", "--data", "nowhere.cutis"}), "nowhere.cutis"));
     EXPECT_TRUE(failed_with(1, p.train({"--overwrite", "--model", "net"}), "'net'"));
     EXPECT_TRUE(failed_with(1, p.train({"--overwrite", "--init", "nowhere.safetensors"}), "nowhere.safetensors"));
@@ -321,6 +325,8 @@ TEST(ProgramRun, PredictsCropsOfImagesOfAnySize) {
                             "twice/high.png"));
     EXPECT_TRUE(failed_with(1, predict({"--images", (p.home / "none.png").string()}), "none.png"));
     EXPECT_TRUE(failed_with(1, predict({"--images", small, "--skip-bad"}), "none of the 1 images"));
+    EXPECT_TRUE(failed_with(1, predict({"--images", high, "--features", csv}), "--features", "the file of --out"));
+    EXPECT_TRUE(failed_with(1, predict({"--images", high, "--out", high}), "read by --images"));
 }
 
 #ifdef CUTIS_WITH_CUDA

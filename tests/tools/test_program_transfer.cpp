@@ -1,5 +1,6 @@
 #include <algorithm>
 #include <cmath>
+#include <csignal>
 #include <nlohmann/json.hpp>
 
 #include "engine/csv.h"
@@ -62,12 +63,13 @@ class ProgramTransfer : public ::testing::Test {
         arguments.insert(arguments.end(), further.begin(), further.end());
         return cutis_program(arguments);
     }
-    ProgramResult svm(const std::string& name, std::vector<std::string> further = {}) const {
+    ProgramResult svm(const std::string& name, std::vector<std::string> further = {},
+                      const ProgramOptions& options = {}) const {
         std::vector<std::string> arguments{"svm", "--run", run(name).string(), "--data", data().string(), "--bootstrap",
                                            "50",  "--c",   "0.0001,0.01"};
         further.insert(further.end(), {"--threads", "1"});
         arguments.insert(arguments.end(), further.begin(), further.end());
-        return cutis_program(arguments);
+        return cutis_program(arguments, options);
     }
     fs::path out(const std::string& name) const { return folder_ / name; }
     /// The sample's first files, by name.
@@ -87,6 +89,10 @@ class ProgramTransfer : public ::testing::Test {
 
 TEST_F(ProgramTransfer, SvmTrainsOnFeaturesIsJudgedAndPredicts) {
     ASSERT_TRUE(succeeded(train("plain")));
+    EXPECT_EQ(json_of(run("plain") / "config.json").at("init_license"), "Apache-2.0");
+    EXPECT_EQ(SafetensorsFile(run("plain") / "best.safetensors").metadata().at("init_license"), "Apache-2.0");
+    EXPECT_TRUE(holds(read_text_file(run("plain") / "report.html"),
+                      "mobilenet_v2_imagenet_features.safetensors, licence Apache-2.0, from google-coral/test_data"));
     const ProgramResult trained = svm("plain");
     ASSERT_TRUE(succeeded(trained));
     EXPECT_TRUE(holds(trained.out, "1280 features of 245 training images"));
@@ -152,6 +158,15 @@ TEST_F(ProgramTransfer, SvmTrainsOnFeaturesIsJudgedAndPredicts) {
     EXPECT_TRUE(failed_with(1, predict({"--svm", (run("plain") / "best.safetensors").string()}), "class_names"));
     EXPECT_TRUE(failed_with(2, svm("plain", {"--c", "0.1,x"}), "--c"));
     EXPECT_TRUE(failed_with(2, svm("plain", {"--c", "0"}), "--c"));
+    EXPECT_TRUE(failed_with(2, svm("plain", {"--bootstrap", "100001"}), "--bootstrap"));
+    // Many resamples do not keep Ctrl-C waiting.
+    fs::remove(saved);
+    fs::remove(run("plain") / "evaluation_val_svm.json");
+    EXPECT_EQ(
+        svm("plain", {"--bootstrap", "100000"}, {.signal = SIGINT, .signal_when = [&] { return fs::exists(saved); }})
+            .status,
+        128 + SIGINT);
+    EXPECT_FALSE(fs::exists(run("plain") / "evaluation_val_svm.json"));
     EXPECT_TRUE(failed_with(1, svm("none"), "none"));
     EXPECT_TRUE(failed_with(1, open_set("plain"), "--hold-out-class"));
     const Pictures others;

@@ -48,7 +48,8 @@ json config_of(const Run& run) {
 
 TEST(RunDirectory, ConfigurationAndFactsComeBack) {
     const TempDir folder;
-    const cutis::Run run = small_run(folder / "Läufe/eins");
+    cutis::Run run = small_run(folder / "Läufe/eins");
+    run.facts.init_license = "CC0-1.0";
     save_run(run);
     const cutis::Run back = open_run(run.folder);
     EXPECT_EQ(to_json(back.config), to_json(run.config));
@@ -61,6 +62,9 @@ TEST(RunDirectory, ConfigurationAndFactsComeBack) {
     EXPECT_EQ(f.data_checksum, "0123abcd");
     EXPECT_EQ(f.split_description, "by hand");
     EXPECT_TRUE(f.leaky);
+    EXPECT_EQ(f.init_license, "CC0-1.0");
+    EXPECT_EQ(f.init_source, "");
+    EXPECT_FALSE(config_of(run).contains("init_source")) << "what is not known is left out, as in older runs";
     EXPECT_EQ(f.parameters, 12);
     EXPECT_EQ(f.total_steps, 5'000'000'000);
     EXPECT_EQ(f.steps_per_epoch, 7);
