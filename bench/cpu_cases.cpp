@@ -1,10 +1,12 @@
 #include "bench/cpu_cases.h"
 
+#include <vector>
+
 #include "kernels/philox.h"
 
 namespace cutis::bench {
 
-std::shared_ptr<std::vector<float>> noise(std::int64_t n) {
+Array noise(std::int64_t n) {
     static const std::vector<float> pattern = [] {
         std::vector<float> values(1 << 18);
         PhiloxStream random(1, RandomPurpose::test);
@@ -13,11 +15,16 @@ std::shared_ptr<std::vector<float>> noise(std::int64_t n) {
         }
         return values;
     }();
-    auto values = std::make_shared<std::vector<float>>(static_cast<std::size_t>(n));
-    for (std::size_t i = 0; i < values->size(); ++i) {
-        (*values)[i] = pattern[i % pattern.size()];
+    auto array = std::make_shared<Tensor>(Tensor::empty({n}));
+    float* const values = array->data();
+    for (std::int64_t i = 0; i < n; ++i) {
+        values[i] = pattern[static_cast<std::size_t>(i) % pattern.size()];
     }
-    return values;
+    return array;
+}
+
+Array ones(std::int64_t n) {
+    return std::make_shared<Tensor>(Tensor::full({n}, 1.0f));
 }
 
 }  // namespace cutis::bench

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "bench/workload.h"
+#include "engine/tensor.h"
 
 /// Operations of the CPU by our kernels and by oneDNN's, on the same arrays.
 
@@ -38,7 +39,9 @@ std::vector<CpuCase> other_cases(const Workload& workload);
 /// One layer of hidden sizes 64 to 1024 over the 49 pixels of MobileNetV2's last map, and its gradients.
 std::vector<CpuCase> lstm_cases(const Workload& workload);
 
-/// n random values in [-1, 1), kept as long as the case.
-std::shared_ptr<std::vector<float>> noise(std::int64_t n);
+/// Values in memory as the engine allocates it, which lie on 64 bytes; kept as long as the case.
+using Array = std::shared_ptr<Tensor>;
+Array noise(std::int64_t n);  ///< in [-1, 1)
+Array ones(std::int64_t n);
 
 }  // namespace cutis::bench

@@ -14,8 +14,6 @@
 namespace cutis::bench {
 namespace {
 
-using Array = std::shared_ptr<std::vector<float>>;
-
 double floats(std::initializer_list<std::int64_t> counts) {
     double bytes = 0;
     for (const std::int64_t count : counts) {
@@ -28,11 +26,11 @@ double floats(std::initializer_list<std::int64_t> counts) {
 struct Norm {
     explicit Norm(int c)
         : mean(noise(c)),
-          var(std::make_shared<std::vector<float>>(c, 1.0f)),
+          var(ones(c)),
           inv_std(var),
           gamma(var),
           beta(noise(c)),
-          scale(std::make_shared<std::vector<float>>(*var)),
+          scale(ones(c)),
           shift(noise(c)),
           dgamma(noise(c)),
           dbeta(noise(c)),

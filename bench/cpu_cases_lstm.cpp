@@ -11,8 +11,6 @@
 namespace cutis::bench {
 namespace {
 
-using Array = std::shared_ptr<std::vector<float>>;
-
 CpuPair lstm(const LstmShape& s, bool backward) {
     const std::int64_t steps = std::int64_t{s.n} * s.t, values = steps * s.h;
     const Array x = noise(steps * s.c), w_ih = noise(std::int64_t{4} * s.h * s.c),
@@ -21,8 +19,8 @@ CpuPair lstm(const LstmShape& s, bool backward) {
                 dy = noise(values), dx = noise(steps * s.c), dw_ih = noise(std::int64_t{4} * s.h * s.c),
                 dw_hh = noise(std::int64_t{4} * s.h * s.h), db = noise(4 * s.h);
     for (const Array& weights : {w_ih, w_hh}) {
-        for (float& weight : *weights) {
-            weight *= 0.05f;
+        for (std::int64_t i = 0; i < weights->elements(); ++i) {
+            weights->data()[i] *= 0.05f;
         }
     }
     const LstmWeights weights{w_ih->data(), w_hh->data(), bias->data(), bias->data()};

@@ -18,8 +18,6 @@
 namespace cutis::bench {
 namespace {
 
-using Array = std::shared_ptr<std::vector<float>>;
-
 double floats(std::int64_t count) {
     return 4.0 * static_cast<double>(count);
 }
@@ -47,8 +45,8 @@ CpuPair batchnorm_forward(std::int64_t rows, int c) {
 
 CpuPair batchnorm_backward(std::int64_t rows, int c) {
     const Array y = noise(rows * c), z = noise(rows * c), dz = noise(rows * c), dy = noise(rows * c), gamma = noise(c),
-                mean = noise(c), var = std::make_shared<std::vector<float>>(c, 1.0f), scale = noise(c),
-                shift = noise(c), dgamma = noise(c), dbeta = noise(c), a = noise(c), b = noise(c), d = noise(c);
+                mean = noise(c), var = ones(c), scale = noise(c), shift = noise(c), dgamma = noise(c), dbeta = noise(c),
+                a = noise(c), b = noise(c), d = noise(c);
     CpuPair pair{5 * floats(rows * c), 14.0 * static_cast<double>(rows * c), {}, {}};  // y and dz twice, dy
     pair.ours = [=] {
         const Normalize normalize{scale->data(), shift->data(), Activation::relu6};

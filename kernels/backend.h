@@ -6,7 +6,7 @@
 /// The vendor's are oneDNN's primitives on a CPU (kernels/vendor/onednn.h), and cuDNN and cuBLAS on a GPU
 /// (kernels/vendor/cudnn.h). What a vendor's library does not have, or only for other arguments than the call's, runs
 /// natively with both; the headers list what they have. Native code asks the vendor as well where it has no faster
-/// answer of its own: for dense convolutions larger than 1x1 and for matrix products.
+/// answer of its own: for dense convolutions and for matrix products.
 
 namespace cutis {
 

@@ -17,8 +17,8 @@
 // A block of output pixels is turned into a matrix, one row of r * s * c / groups inputs a pixel (im2col), small enough
 // to stay in the second-level cache, and multiplied by the weights. Batch statistics are taken and batchnorm's input
 // gradient is made while a block is in the cache. In NHWC a filter row is one run of s * c floats, so that a pixel
-// costs r copies. FLOPs are the convolution's own; beyond its tensors only the cache is touched. A filter larger than
-// 1x1 goes to oneDNN where the build has it, which needs no copies at all.
+// costs r copies. FLOPs are the convolution's own; beyond its tensors only the cache is touched. Where the build has
+// oneDNN, that answers instead: it needs no copies at all.
 
 namespace cutis::cpu {
 namespace {
@@ -178,7 +178,7 @@ void conv_forward(float* y, const float* x, const float* w, const float* bias, c
     const Geometry geometry(s);
     require(statistics == nullptr || s.n >= 1, "convolution: statistics of an empty batch");
 #if defined(CUTIS_WITH_ONEDNN)
-    if (onednn::serves(s)) {
+    if (s.n > 0) {
         onednn::conv_forward(y, x, w, bias, s, nullptr);
         if (statistics != nullptr) {
             batchnorm_statistics(statistics->mean, statistics->var, y, geometry.pixels, s.k, stream);
@@ -223,7 +223,7 @@ void conv_backward(float* dx, float* dw, float* db, const float* g, const Gradie
     check(s);
     const Geometry geometry(s);
 #if defined(CUTIS_WITH_ONEDNN)
-    if (onednn::serves(s)) {
+    if (s.n > 0) {
         const float* dy = g;
         if (gradient_on_load != nullptr) {
             float* const made = thread_scratch(kDy, geometry.pixels * s.k);

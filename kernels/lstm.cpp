@@ -1,12 +1,12 @@
 #include "kernels/lstm.h"
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 
 #include "kernels/gemm.h"
 #include "kernels/parallel.h"
 #include "kernels/reduction.h"
-#include "kernels/vector_exp.h"
 
 // Per step one small matrix product, which adds to the input projection where that lies, and one sweep over the gates.
 // In that sweep a row's values are taken gate by gate in loops without calls or branches, so that compilers vectorise
@@ -20,6 +20,27 @@ constexpr int kDgates = 0, kHiddenBefore = 1, kDhidden = 2, kDcell = 3;
 
 constexpr std::int64_t kGrainValues = 4096;  // fewer values of h are not worth waking a thread
 
+// e^x - 1 without cancellation around 0: x = m ln 2 + r with |r| <= ln 2 / 2, e^r - 1 by its series (the first term
+// left out is below 2^-25 of the sum), e^x - 1 = 2^m (e^r - 1) + (2^m - 1). Beyond +-87 it stays where it is. NaN stays
+// NaN.
+inline float expm1_of(float x) {
+    constexpr float kLog2e = 0x1.715476p+0f, kLn2High = 0x1.62e4p-1f, kLn2Low = 0x1.7f7d1cp-20f;
+    constexpr float kToInteger = 0x1.8p23f;  // adding it rounds to an integer, which then fills the lower bits
+    x = x < -87.0f ? -87.0f : x;
+    x = x > 87.0f ? 87.0f : x;
+    const float shifted = x * kLog2e + kToInteger, m = shifted - kToInteger;
+    const float r = (x - m * kLn2High) - m * kLn2Low;
+    float series = 1.0f / 5040.0f;
+    series = series * r + 1.0f / 720.0f;
+    series = series * r + 1.0f / 120.0f;
+    series = series * r + 1.0f / 24.0f;
+    series = series * r + 1.0f / 6.0f;
+    series = series * r + 0.5f;
+    series = series * (r * r) + r;
+    const float power = std::bit_cast<float>((std::bit_cast<std::uint32_t>(shifted) << 23) + (127u << 23));
+    return power * series + (power - 1.0f);
+}
+
 inline float sigmoid_of(float x) {
     return 1.0f / (2.0f + expm1_of(-x));
 }
@@ -28,6 +49,19 @@ inline float tanh_of(float x) {
     const float negative = expm1_of(x < 0.0f ? 2.0f * x : -2.0f * x);  // in (-1, 0]
     const float magnitude = -negative / (negative + 2.0f);
     return x < 0.0f ? -magnitude : magnitude;
+}
+
+// body(j) for the h values of a row, vectorised: it reads and writes arrays at j alone.
+template <class Body>
+void for_row(int h, Body&& body) {
+#if defined(__clang__)
+#pragma clang loop vectorize(assume_safety)
+#else
+#pragma GCC ivdep
+#endif
+    for (int j = 0; j < h; ++j) {
+        body(j);
+    }
 }
 
 template <class Activate>

@@ -9,6 +9,9 @@
 #include "kernels/parallel.h"
 #include "kernels/reduction.h"
 #include "kernels/simd/rows.h"
+#if defined(CUTIS_WITH_ONEDNN)
+#include "kernels/vendor/onednn.h"
+#endif
 
 // The tensors are cut into blocks of rows that fit the second-level cache together with their result. Each thread
 // normalises a block into scratch, multiplies it, and reduces the product while it is still in the cache: the wide
@@ -64,6 +67,12 @@ void apply_gradient(float* dy, const float* g, const GradientOnLoad& on_load, st
 
 void pointwise_forward(float* y, const float* x, const float* w, const Normalize* on_load,
                        const BatchStatistics* statistics, std::int64_t rows, int c, int k, Stream) {
+#if defined(CUTIS_WITH_ONEDNN)
+    if (on_load == nullptr && statistics == nullptr) {  // nothing to join on
+        onednn::pointwise_forward(y, x, w, nullptr, nullptr, rows, c, k);
+        return;
+    }
+#endif
     std::optional<ChannelSums> sums;
     if (statistics != nullptr) {
         require(rows >= 1, "pointwise convolution: statistics of {} rows; at least one is needed", rows);

@@ -2,14 +2,15 @@
 
 #include <algorithm>
 #include <cmath>
-#include <numeric>
 
 #include "kernels/error.h"
-#include "kernels/parallel.h"
-#include "kernels/vector_exp.h"
+#if defined(CUTIS_WITH_ONEDNN)
+#include "kernels/vendor/onednn.h"
+#endif
 
-// n x c is a batch's logits, a few kilobytes to megabytes. The loss takes its rows one after the other, each in fp64,
-// since exp and log cost more than the precision does and the loss is the number that people compare.
+// n x c is a batch's logits, a few kilobytes to megabytes: rows are taken one after the other, each in fp64, since exp
+// and log cost more than the precision does and the loss is the number that people compare. Softmax alone over many
+// classes goes to oneDNN where the build has it.
 
 namespace cutis {
 
@@ -25,32 +26,6 @@ void check_cross_entropy(const CrossEntropyOptions& options, int n, int c) {
 
 namespace cpu {
 namespace {
-
-// Several running values, so that one does not wait for the other.
-constexpr int kRunning = 8;
-
-float largest_of(const float* z, int c) {
-    float largest[kRunning];
-    std::fill_n(largest, kRunning, z[0]);
-    int j = 0;
-    for (; j + kRunning <= c; j += kRunning) {
-        for (int i = 0; i < kRunning; ++i) {
-            largest[i] = z[j + i] > largest[i] ? z[j + i] : largest[i];
-        }
-    }
-    return std::max(*std::max_element(largest, largest + kRunning), *std::max_element(z + std::min(j, c - 1), z + c));
-}
-
-double sum_of(const float* p, int c) {
-    double sums[kRunning] = {};
-    int j = 0;
-    for (; j + kRunning <= c; j += kRunning) {
-        for (int i = 0; i < kRunning; ++i) {
-            sums[i] += static_cast<double>(p[j + i]);
-        }
-    }
-    return std::accumulate(sums, sums + kRunning, std::accumulate(p + j, p + c, 0.0));
-}
 
 // log(sum of exp(z - largest)) and the largest z of a row.
 struct LogSum {
@@ -87,17 +62,19 @@ double total_weight(const std::int32_t* labels, const CrossEntropyOptions& optio
 
 void softmax(float* probabilities, const float* logits, int n, int c, Stream) {
     require(n >= 0 && c >= 1, "softmax: {} rows of {} classes", n, c);
-    constexpr int kGrainValues = 4096;
-    parallel_for(n, std::max(1, kGrainValues / c), [&](std::int64_t begin, std::int64_t end, int) {
-        for (std::int64_t i = begin; i < end; ++i) {
-            const float* const z = logits + i * c;
-            float* const p = probabilities + i * c;
-            const float largest = largest_of(z, c);
-            for_row(c, [=](int j) { p[j] = exp_of_negative(z[j] - largest); });
-            const auto share = static_cast<float>(1.0 / sum_of(p, c));
-            for_row(c, [=](int j) { p[j] *= share; });
+#if defined(CUTIS_WITH_ONEDNN)
+    constexpr int kManyClasses = 64;  // from here on vectors of fp32 are several times as fast
+    if (c >= kManyClasses) {
+        onednn::softmax(probabilities, logits, n, c);
+        return;
+    }
+#endif
+    for (int i = 0; i < n; ++i, probabilities += c, logits += c) {
+        const LogSum row = log_sum_of(logits, c);
+        for (int j = 0; j < c; ++j) {
+            probabilities[j] = static_cast<float>(std::exp(static_cast<double>(logits[j]) - row.largest - row.log_sum));
         }
-    });
+    }
 }
 
 void softmax_cross_entropy_forward(float* loss, float* losses, float* probabilities, const float* logits,

@@ -22,9 +22,7 @@
 
 namespace cutis::onednn {
 
-/// Whether native convolutions are handed to oneDNN as well: filters larger than 1x1.
-bool serves(const ConvShape& shape);
-
+/// Native code asks for this, too: it has no faster dense convolution of its own.
 void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& shape,
                   const BatchStatistics* statistics);
 void conv_backward(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,

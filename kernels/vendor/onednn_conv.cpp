@@ -115,10 +115,6 @@ void weight_gradient(const Convolution& conv, float* dw, const float* dy, const 
 
 }  // namespace
 
-bool serves(const ConvShape& s) {
-    return s.n > 0 && s.r * s.s > 1;
-}
-
 void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& s,
                   const BatchStatistics* statistics) {
     require_plain(statistics == nullptr, "convolution");
