@@ -24,6 +24,8 @@ constexpr std::string_view kBenchStyle = R"css(
 td.slower { color: #a84300; font-weight: 600; }
 td.faster { color: #1c7048; font-weight: 600; }
 td:first-child { overflow-wrap: anywhere; }
+.card .range { overflow-wrap: anywhere; }
+.panel.roof svg.plot { width: 100%; max-width: 1060px; }
 )css";
 
 template <class... Args>
@@ -205,8 +207,8 @@ std::string roofline(const Section& section) {
     plot.x_label = "FLOPs per byte";
     plot.y_label = "GFLOP/s";
     plot.logarithmic = true;
-    plot.width = 820;
-    plot.height = 380;
+    plot.width = 1060;
+    plot.height = 460;
     const PlotRange x{least_x / 1.5, most_x * 1.5};
     for (const auto& [type, rate] : section.runs.front()->flop_ceilings) {
         const double slope = section.runs.front()->copy_bytes_per_second;
@@ -229,7 +231,7 @@ std::string roofline(const Section& section) {
     std::erase_if(plot.series, [](const PlotSeries& series) { return series.x.empty(); });
     plot.x_range = x;
     plot.y_range = PlotRange{least_y / 1.5, most_y * 1.5};
-    return "<div class=\"panel\"><h3>How far the roof is</h3>\n" + draw_plot(plot) +
+    return "<div class=\"panel wide roof\"><h3>How far the roof is</h3>\n" + draw_plot(plot) +
            "<p class=\"note\">Each dot is a case; the line is what copy bandwidth (slope) and matrix products (flat) "
            "reached "
            "in the same process. Dots above it found their data in a cache. Point at a dot for its name.</p></div>\n";
@@ -264,6 +266,48 @@ std::string table(const Section& section) {
         html += percent_cell(100 * bytes_per_second / run->copy_bytes_per_second);
         add(html, "<td>{}</td>", one->flops > 0 ? digits(1e-9 * one->flops / seconds) : "–");
         html += percent_cell(run->roof_percent(*one)) + "</tr>\n";
+    }
+    return html + "</tbody></table></div></div>\n";
+}
+
+// One line per operation, the worst mean first: where ours wins and where it loses.
+std::string by_operation(const Section& section) {
+    struct Operation {
+        std::string_view name;
+        std::vector<double> ratios, roofs;
+    };
+    std::vector<Operation> operations;
+    for (const auto& [run, one] : section.lines) {
+        if (!one->ratio.known()) {
+            continue;
+        }
+        auto found = std::find_if(operations.begin(), operations.end(),
+                                  [&](const Operation& other) { return other.name == one->operation(); });
+        if (found == operations.end()) {
+            found = operations.insert(operations.end(), Operation{one->operation(), {}, {}});
+        }
+        found->ratios.push_back(one->ratio.median);  // lines come sorted: the worst first
+        if (const double roof = run->roof_percent(*one); std::isfinite(roof)) {
+            found->roofs.push_back(roof);
+        }
+    }
+    if (operations.size() < 2) {
+        return "";
+    }
+    std::stable_sort(operations.begin(), operations.end(), [](const Operation& a, const Operation& b) {
+        return geometric_mean(a.ratios) < geometric_mean(b.ratios);
+    });
+    std::string html =
+        "<div class=\"panel wide\"><h3>By operation</h3><div class=\"scroll\"><table><thead><tr><th>operation</th>"
+        "<th>cases</th><th>ratio, geometric mean</th><th></th><th>worst</th><th>best</th><th>% of roof, median</th>"
+        "</tr></thead><tbody>\n";
+    for (Operation& operation : operations) {
+        const double mean = geometric_mean(operation.ratios);
+        std::sort(operation.roofs.begin(), operation.roofs.end());
+        add(html, "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td>{}</tr>\n",
+            html_escape(operation.name), operation.ratios.size(), digits(mean), ratio_bar(mean),
+            digits(operation.ratios.front()), digits(operation.ratios.back()),
+            percent_cell(operation.roofs.empty() ? kUndefined : operation.roofs[operation.roofs.size() / 2]));
     }
     return html + "</tbody></table></div></div>\n";
 }
@@ -344,7 +388,7 @@ std::string bench_page(std::span<const BenchRun> runs) {
         if (sections.size() > 1) {
             add(html, "<h2>{}</h2>\n", html_escape(section.title));
         }
-        html += cards(section) + roofline(section) + table(section) + "</section>\n";
+        html += cards(section) + by_operation(section) + roofline(section) + table(section) + "</section>\n";
     }
     return html + "</main>\n" + std::string(kFoot);
 }

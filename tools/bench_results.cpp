@@ -65,6 +65,20 @@ double microseconds(const Json& entry, std::string_view file) {
     return value * factor->second;
 }
 
+// Without what Google Benchmark appends about how it counted: "/iterations:1/manual_time".
+std::string case_name(std::string name) {
+    for (const std::string_view appended : {"/manual_time", "/real_time", "/process_time"}) {
+        if (name.ends_with(appended)) {
+            name.resize(name.size() - appended.size());
+        }
+    }
+    const std::size_t last = name.rfind('/');
+    if (last != std::string::npos && name.compare(last, 12, "/iterations:") == 0) {
+        name.resize(last);
+    }
+    return name;
+}
+
 std::string type_in(std::string_view name) {
     for (const std::string_view type : {"fp32", "tf32", "bf16"}) {
         for (std::size_t at = 0; (at = name.find(type, at)) != std::string_view::npos; ++at) {
@@ -155,7 +169,7 @@ BenchRun read_bench_results(const std::filesystem::path& path) {
             fail("{}: benchmark '{}' failed: {}", file, text(entry, "name"), text(entry, "error_message"));
         }
         std::string name = text(entry, "run_name");
-        name = name.empty() ? text(entry, "name") : name;
+        name = case_name(name.empty() ? text(entry, "name") : name);
         const auto [found, fresh] = lines.try_emplace(name);
         if (fresh) {
             order.push_back(name);

@@ -20,7 +20,7 @@ constexpr std::string_view kCounters = R"({
   {"name": "slow/fp32/b/n1", "run_type": "iteration", "real_time": 1.0, "time_unit": "ns",
    "us": 40.0, "us_min": 38.0, "us_max": 42.0, "vendor_us": 20.0, "vendor_us_min": 19.0, "vendor_us_max": 21.0,
    "bytes": 40000, "flops": 2000000},
-  {"name": "alone/bf16/c/n1", "run_type": "iteration", "real_time": 5.0, "time_unit": "us", "bytes": 5000}
+  {"name": "alone/bf16/c/n1/iterations:1/manual_time", "run_type": "iteration", "real_time": 5.0, "time_unit": "us", "bytes": 5000}
  ]})";
 
 std::string repetitions(std::string_view name, std::initializer_list<double> microseconds) {
@@ -50,6 +50,7 @@ TEST(BenchResults, CountersGiveTimesPeersAndTheRoof) {
     ASSERT_EQ(run.cases.size(), 3u);
     const BenchCase& fast = run.cases[0];
     EXPECT_EQ(fast.operation(), "fast");
+    EXPECT_EQ(run.cases[2].name, "alone/bf16/c/n1");  // not how Google Benchmark counted
     EXPECT_EQ(fast.type, "fp32");
     EXPECT_EQ(fast.us.median, 10.0);
     EXPECT_EQ(fast.us.least, 9.0);
@@ -147,6 +148,10 @@ TEST(BenchReport, ThePageHasTheWorstFirstAndEscapesNames) {
     const std::string rows = page.substr(page.find("Every case"));
     EXPECT_LT(rows.find("slow/fp32/b/n1"), rows.find("fast/fp32/a/n1"));
     EXPECT_LT(rows.find("fast/fp32/a/n1"), rows.find("alone/bf16/c/n1"));
+    // One line for each operation that has a peer, the worst first.
+    const std::string operations = page.substr(page.find("By operation"), page.find("Every case"));
+    EXPECT_LT(operations.find("<td>slow</td>"), operations.find("<td>fast</td>"));
+    EXPECT_FALSE(holds(operations, "<td>alone</td>"));
     EXPECT_TRUE(holds(page, "1.00 ×"));  // 2 and 1/2
     EXPECT_TRUE(holds(page, "1 / 1"));   // one ahead, one behind
     // The roofline has a dot for ours and one for the peer's of each case that computes.
