@@ -21,17 +21,14 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cmath>
-#include <cstring>
-#include <exception>
 #include <functional>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <vector>
 
 #include "bench/cuda_cases.h"
+#include "bench/program.h"
 #include "engine/cuda_device.h"
 #include "kernels/elementwise.h"
 #include "kernels/error.h"
@@ -208,42 +205,15 @@ void call_once(::benchmark::State& state, const CudaCase& timed) {
     }
 }
 
-/// Takes our own flags out of the arguments.
-Options take_options(int& argc, char** argv) {
-    Options options;
-    int kept = 1;
-    for (int i = 1; i < argc; ++i) {
-        const std::string_view argument = argv[i];
-        if (argument == "--smoke") {
-            options.smoke = true;
-        } else if (argument == "--once") {
-            options.once = true;
-        } else if (argument.starts_with("--batch=")) {
-            for (const char *at = argument.data() + std::strlen("--batch="), *end = argument.data() + argument.size();
-                 at < end;) {
-                int batch = 0;
-                const auto [behind, error] = std::from_chars(at, end, batch);
-                require(error == std::errc() && batch > 0, "{}: batch sizes are whole numbers above 0", argument);
-                options.batches.push_back(batch);
-                at = behind + 1;
-            }
-        } else {
-            argv[kept++] = argv[i];
-        }
-    }
-    argc = kept;
-    if (options.batches.empty()) {
-        options.batches = {options.smoke ? 2 : 256};
-    }
-    return options;
-}
-
 std::string version_text(int version) {
     return fmt::format("{}.{}", version / 1000, version % 1000 / 10);
 }
 
-void run(int argc, char** argv) {
-    const Options options = take_options(argc, argv);
+int run(int argc, char** argv) {
+    Options options;
+    options.smoke = take_flag(argc, argv, "--smoke");
+    options.once = take_flag(argc, argv, "--once");
+    options.batches = take_batches(argc, argv, options.smoke ? 2 : 256);
     ::benchmark::Initialize(&argc, argv);
     require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
     require(cuda_device_count() > 0, "no GPU was found (is its driver installed?)");
@@ -282,16 +252,11 @@ void run(int argc, char** argv) {
     }
     ::benchmark::RunSpecifiedBenchmarks();
     ::benchmark::Shutdown();
+    return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        run(argc, argv);
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "bench_cuda_kernels: error: {}\n", error.what());
-        return 1;
-    }
-    return 0;
+    return cutis::bench::guarded("bench_cuda_kernels", run, argc, argv);
 }

@@ -13,7 +13,6 @@
 #include <fmt/format.h>
 
 #include <algorithm>
-#include <exception>
 #include <numeric>
 #include <set>
 #include <string>
@@ -223,10 +222,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        return run(argc, argv);
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "bench_data: error: {}\n", error.what());
-        return 1;
-    }
+    return cutis::bench::guarded("bench_data", run, argc, argv);
 }

@@ -9,7 +9,6 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <exception>
 #include <memory>
 #include <string>
 #include <vector>
@@ -109,10 +108,5 @@ int run(int argc, char** argv) {
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        return run(argc, argv);
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "bench_inference: error: {}\n", error.what());
-        return 1;
-    }
+    return cutis::bench::guarded("bench_inference", run, argc, argv);
 }

@@ -14,7 +14,6 @@
 #include <benchmark/benchmark.h>
 #include <fmt/format.h>
 
-#include <exception>
 #include <string>
 #include <vector>
 
@@ -44,7 +43,7 @@ void measure(::benchmark::State& state, const CpuCase& timed, bool smoke) {
     state.counters["GFLOP/s"] = 1e-9 * pair.flops / turns.ours.median();
 }
 
-void run(int argc, char** argv) {
+int run(int argc, char** argv) {
     keep_freed_memory();
     const bool smoke = take_flag(argc, argv, "--smoke");
     const std::vector<int> batches = take_batches(argc, argv, smoke ? 2 : 16);
@@ -71,16 +70,11 @@ void run(int argc, char** argv) {
     }
     ::benchmark::RunSpecifiedBenchmarks();
     ::benchmark::Shutdown();
+    return 0;
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    try {
-        run(argc, argv);
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "bench_kernels: error: {}\n", error.what());
-        return 1;
-    }
-    return 0;
+    return cutis::bench::guarded("bench_kernels", run, argc, argv);
 }

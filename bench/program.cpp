@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <charconv>
 #include <cstdio>
+#include <exception>
 #include <iostream>
 
 #include "engine/cuda_device.h"
@@ -115,6 +116,15 @@ void add_vendor_context(Device device) {
 void keep_freed_memory() {
     mallopt(M_MMAP_THRESHOLD, 1 << 30);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
+int guarded(const char* name, int (*run)(int argc, char** argv), int argc, char** argv) {
+    try {
+        return run(argc, argv);
+    } catch (const std::exception& error) {
+        std::fprintf(stderr, "%s: error: %s\n", name, error.what());
+        return 1;
+    }
 }
 
 namespace detail {

@@ -41,6 +41,9 @@ bool next_line();
 void answer(double milliseconds);
 }  // namespace detail
 
+/// A program's main: what `run` returns, or 1 with one line on stderr for what it throws.
+int guarded(const char* name, int (*run)(int argc, char** argv), int argc, char** argv);
+
 /// What `--serve` does: each line on stdin asks for one measurement, whose milliseconds, from `measure()`, follow as a
 /// line on stdout. So a peer in another process takes turns with ours (bench/peers/turns.py). Ends with stdin.
 int serve_lines(auto&& measure) {
