@@ -1,5 +1,6 @@
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <memory>
 #include <utility>
 
@@ -257,8 +258,9 @@ std::vector<CpuCase> other_cases(const Workload& workload) {
     };
     std::vector<std::pair<int, int>> normalised;
     for (const ConvLayer& layer : conv_layers(workload)) {
-        if (normalised.empty() || normalised.back() != std::pair{layer.side_out, layer.k}) {
-            normalised.emplace_back(layer.side_out, layer.k);
+        if (const std::pair next{layer.side_out, layer.k};
+            std::find(normalised.begin(), normalised.end(), next) == normalised.end()) {
+            normalised.push_back(next);
         }
     }
     for (const auto& [side, c] : normalised) {

@@ -308,7 +308,7 @@ void for_pixels(const Window& window, Body&& body) {
     }
 }
 
-// NaN would be lost in the comparisons of a fast pass; the sum of all values, which is NaN then, says so.
+// NaN is lost in the comparisons of the usual pass; the sum of all values, which is NaN then, says so.
 template <int n, class Tag>
 void largest_with_nan(float* y, std::int32_t* pixel, const float* x, const Window& window, Tag tag) {
     const int start = window.row_begin * window.width + window.column_begin;
@@ -338,14 +338,19 @@ void largest(float* y, std::int32_t* pixel, const float* x, const Window& window
         const float* const values = x + first;
         const int start = window.row_begin * window.width + window.column_begin;
         Vec most[n], sum[n];
+        VecInt where[n];
         for (int j = 0; j < n; ++j) {
             most[j] = load(values + start * window.pitch + j * kLanes, tag);
             sum[j] = zero();
+            where[j] = broadcast_int(start);
         }
         for_pixels(window, [&](int at) {
+            const VecInt here = broadcast_int(at);
             for (int j = 0; j < n; ++j) {
                 const Vec value = load(values + at * window.pitch + j * kLanes, tag);
-                most[j] = larger_of(value, most[j]);
+                const auto larger = above(value, most[j]);
+                most[j] = choose(larger, value, most[j]);
+                where[j] = choose_int(larger, here, where[j]);
                 sum[j] = add(sum[j], value);
             }
         });
@@ -356,20 +361,6 @@ void largest(float* y, std::int32_t* pixel, const float* x, const Window& window
         if (has_nan(all)) {  // or infinities of both signs
             largest_with_nan<n>(y + first, pixel + first, values, window, tag);
             return;
-        }
-        VecInt where[n];
-        for (int j = 0; j < n; ++j) {
-            where[j] = broadcast_int(start);
-        }
-        for (int row = window.row_end - 1; row >= window.row_begin; --row) {  // from behind: the first of equal ones stays
-            for (int column = window.column_end - 1; column >= window.column_begin; --column) {
-                const int at = row * window.width + column;
-                const VecInt here = broadcast_int(at);
-                for (int j = 0; j < n; ++j) {
-                    const Vec value = load(values + at * window.pitch + j * kLanes, tag);
-                    where[j] = choose_int(equal(value, most[j]), here, where[j]);
-                }
-            }
         }
         for (int j = 0; j < n; ++j) {
             store(y + first + j * kLanes, most[j], tag);

@@ -93,11 +93,8 @@ inline VecInt load_int(const std::int32_t* p, Full) {
 inline VecInt load_int(const std::int32_t* p, Partial t) {
     return _mm512_maskz_loadu_epi32(t.mask, p);
 }
-inline __mmask16 equal(Vec a, Vec b) {
-    return _mm512_cmp_ps_mask(a, b, _CMP_EQ_OQ);
-}
-inline Vec larger_of(Vec a, Vec b) {
-    return _mm512_max_ps(a, b);
+inline __mmask16 above(Vec a, Vec b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
 }
 inline bool has_nan(Vec a) {
     return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0;
@@ -191,11 +188,8 @@ inline VecInt load_int(const std::int32_t* p, Full) {
 inline VecInt load_int(const std::int32_t* p, Partial t) {
     return _mm256_maskload_epi32(p, t.mask);
 }
-inline Vec equal(Vec a, Vec b) {
-    return _mm256_cmp_ps(a, b, _CMP_EQ_OQ);
-}
-inline Vec larger_of(Vec a, Vec b) {
-    return _mm256_max_ps(a, b);
+inline Vec above(Vec a, Vec b) {
+    return _mm256_cmp_ps(a, b, _CMP_GT_OQ);
 }
 inline bool has_nan(Vec a) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)) != 0;
@@ -300,11 +294,8 @@ inline VecInt load_int(const std::int32_t* p, Partial t) {
 inline VecMask equal(VecInt a, VecInt b) {
     return a == b;
 }
-inline VecMask equal(Vec a, Vec b) {
-    return a == b;
-}
-inline Vec larger_of(Vec a, Vec b) {
-    return choose(a > b, a, b);
+inline VecMask above(Vec a, Vec b) {
+    return a > b;
 }
 inline bool has_nan(Vec a) {
     const VecMask numbers = a == a;
