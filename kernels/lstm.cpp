@@ -16,7 +16,7 @@ namespace cutis::cpu {
 namespace {
 
 // Slots of thread_scratch.
-constexpr int kDgates = 0, kHiddenBefore = 1, kDhidden = 2, kDcell = 3;
+constexpr int kDgates = 0, kHiddenBefore = 1, kDhidden = 2, kDcell = 3, kTurnedWeights = 4;
 
 constexpr std::int64_t kGrainValues = 4096;  // fewer values of h are not worth waking a thread
 
@@ -81,6 +81,23 @@ const float* shifted(const float* pointer, std::int64_t values) {
 // The cell state that a step of sample n starts from, or null for zeros.
 const float* cell_before(const float* cells, const float* c0, const LstmShape& s, std::int64_t n, int step) {
     return step > 0 ? cells + (n * s.t + step - 1) * s.h : shifted(c0, n * s.h);
+}
+
+constexpr int kManySteps = 8, kMostTurned = 512;
+
+// The transpose of w, rows x columns, in scratch memory.
+const float* turned(const float* w, std::int64_t rows, std::int64_t columns) {
+    float* const result = thread_scratch(kTurnedWeights, rows * columns);
+    constexpr std::int64_t kTile = 16;
+    for (std::int64_t first = 0; first < rows; first += kTile) {
+        const std::int64_t end = std::min(first + kTile, rows);
+        for (std::int64_t j = 0; j < columns; ++j) {
+            for (std::int64_t i = first; i < end; ++i) {
+                result[j * rows + i] = w[i * columns + j];
+            }
+        }
+    }
+    return result;
 }
 
 std::int64_t rows_per_thread(const LstmShape& s) {
@@ -154,11 +171,16 @@ void lstm_forward(float* y, const LstmSaved& saved, const float* x, const LstmWe
     const std::int64_t rows = std::int64_t{s.n} * s.t, gate_values = 4 * std::int64_t{s.h};
     gemm(Transpose::no, Transpose::yes, rows, gate_values, s.c, x, s.c, weights.w_ih, s.c, false, saved.gates,
          gate_values);
+    // Few rows times w_hh^T is a product that libraries do slowly; over many steps turning w_hh once pays, while it
+    // fits into a second-level cache.
+    const bool turns = s.t >= kManySteps && s.h <= kMostTurned;
+    const float* const w_hh = turns ? turned(weights.w_hh, gate_values, s.h) : weights.w_hh;
     for (int step = 0; step < s.t; ++step) {
         const float* const before = step > 0 ? y + (step - 1) * std::int64_t{s.h} : start.h0;
         if (before != nullptr) {
-            gemm(Transpose::no, Transpose::yes, s.n, gate_values, s.h, before, step > 0 ? std::int64_t{s.t} * s.h : s.h,
-                 weights.w_hh, s.h, true, saved.gates + step * gate_values, s.t * gate_values);
+            gemm(Transpose::no, turns ? Transpose::no : Transpose::yes, s.n, gate_values, s.h, before,
+                 step > 0 ? std::int64_t{s.t} * s.h : s.h, w_hh, turns ? gate_values : s.h, true,
+                 saved.gates + step * gate_values, s.t * gate_values);
         }
         lstm_cell_forward(y, saved, nullptr, weights.b_ih, weights.b_hh, start.c0, s, step, stream);
     }
