@@ -172,20 +172,11 @@ void scatter_add(float* dx, const float* columns, const Geometry& geometry, int 
 
 }  // namespace
 
-void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& s,
-                  const BatchStatistics* statistics, [[maybe_unused]] Stream stream) {
+void conv_forward_im2col(float* y, const float* x, const float* w, const float* bias, const ConvShape& s,
+                         const BatchStatistics* statistics, [[maybe_unused]] Stream stream) {
     check(s);
     const Geometry geometry(s);
     require(statistics == nullptr || s.n >= 1, "convolution: statistics of an empty batch");
-#if defined(CUTIS_WITH_ONEDNN)
-    if (s.n > 0) {
-        onednn::conv_forward(y, x, w, bias, s, nullptr);
-        if (statistics != nullptr) {
-            batchnorm_statistics(statistics->mean, statistics->var, y, geometry.pixels, s.k, stream);
-        }
-        return;
-    }
-#endif
     std::optional<ChannelSums> sums;
     if (statistics != nullptr) {
         sums.emplace(thread_count(), s.k);
@@ -218,22 +209,10 @@ void conv_forward(float* y, const float* x, const float* w, const float* bias, c
     }
 }
 
-void conv_backward(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,
-                   const float* x, const float* w, const ConvShape& s, [[maybe_unused]] Stream stream) {
+void conv_backward_im2col(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,
+                          const float* x, const float* w, const ConvShape& s, [[maybe_unused]] Stream stream) {
     check(s);
     const Geometry geometry(s);
-#if defined(CUTIS_WITH_ONEDNN)
-    if (s.n > 0) {
-        const float* dy = g;
-        if (gradient_on_load != nullptr) {
-            float* const made = thread_scratch(kDy, geometry.pixels * s.k);
-            batchnorm_apply_gradient(made, g, *gradient_on_load, nullptr, geometry.pixels, s.k, stream);
-            dy = made;
-        }
-        onednn::conv_backward(dx, dw, db, dy, nullptr, x, w, s);
-        return;
-    }
-#endif
     const auto& kernels = simd::row_kernels();
     const int threads = thread_count();
     const std::int64_t block = geometry.block(threads);
@@ -300,6 +279,40 @@ void conv_backward(float* dx, float* dw, float* db, const float* g, const Gradie
             }
         }
     }
+}
+
+void conv_forward(float* y, const float* x, const float* w, const float* bias, const ConvShape& s,
+                  const BatchStatistics* statistics, Stream stream) {
+#if defined(CUTIS_WITH_ONEDNN)
+    if (s.n > 0) {
+        check(s);
+        onednn::conv_forward(y, x, w, bias, s, nullptr);
+        if (statistics != nullptr) {
+            batchnorm_statistics(statistics->mean, statistics->var, y, Geometry(s).pixels, s.k, stream);
+        }
+        return;
+    }
+#endif
+    conv_forward_im2col(y, x, w, bias, s, statistics, stream);
+}
+
+void conv_backward(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,
+                   const float* x, const float* w, const ConvShape& s, Stream stream) {
+#if defined(CUTIS_WITH_ONEDNN)
+    if (s.n > 0) {
+        check(s);
+        const std::int64_t pixels = Geometry(s).pixels;
+        const float* dy = g;
+        if (gradient_on_load != nullptr) {
+            float* const made = thread_scratch(kDy, pixels * s.k);
+            batchnorm_apply_gradient(made, g, *gradient_on_load, nullptr, pixels, s.k, stream);
+            dy = made;
+        }
+        onednn::conv_backward(dx, dw, db, dy, nullptr, x, w, s);
+        return;
+    }
+#endif
+    conv_backward_im2col(dx, dw, db, g, gradient_on_load, x, w, s, stream);
 }
 
 }  // namespace cutis::cpu

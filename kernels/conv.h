@@ -37,6 +37,12 @@ void conv_forward(float* y, const float* x, const float* w, const float* bias, c
 void conv_backward(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,
                    const float* x, const float* w, const ConvShape& shape, Stream stream = {});
 
+/// What they run in builds without oneDNN: images turned into matrices, and products (im2col).
+void conv_forward_im2col(float* y, const float* x, const float* w, const float* bias, const ConvShape& shape,
+                         const BatchStatistics* statistics, Stream stream = {});
+void conv_backward_im2col(float* dx, float* dw, float* db, const float* g, const GradientOnLoad* gradient_on_load,
+                          const float* x, const float* w, const ConvShape& shape, Stream stream = {});
+
 }  // namespace cpu
 
 /// The same on a GPU. T, the type of activations and weights, is fp32 or bf16; bias, statistics, dw and db are fp32.

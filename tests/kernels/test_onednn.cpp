@@ -62,15 +62,32 @@ TEST(Onednn, ConvolutionsAndTheirGradients) {
         for (const float* b : {static_cast<const float*>(nullptr), bias.data()}) {
             Floats theirs = nan(out), ours = nan(out);
             onednn::conv_forward(theirs.data(), x.data(), w.data(), b, s, nullptr);
-            cpu::conv_forward(ours.data(), x.data(), w.data(), b, s, nullptr);
+            cpu::conv_forward_im2col(ours.data(), x.data(), w.data(), b, s, nullptr);
             expect_near(theirs, ours, "y");
+            // Joined on: statistics. By way of oneDNN and without it.
+            Floats mean = nan(s.k), var = nan(s.k), our_mean = nan(s.k), our_var = nan(s.k);
+            const BatchStatistics statistics{mean.data(), var.data()}, our_statistics{our_mean.data(), our_var.data()};
+            cpu::conv_forward(theirs.data(), x.data(), w.data(), b, s, &statistics);
+            cpu::conv_forward_im2col(ours.data(), x.data(), w.data(), b, s, &our_statistics);
+            expect_near(mean, our_mean, "mean");
+            expect_near(var, our_var, "var");
         }
         Floats dx = nan(in), dw = nan(filter), db = nan(s.k), our_dx = nan(in), our_dw = nan(filter), our_db = nan(s.k);
         onednn::conv_backward(dx.data(), dw.data(), db.data(), dy.data(), nullptr, x.data(), w.data(), s);
-        cpu::conv_backward(our_dx.data(), our_dw.data(), our_db.data(), dy.data(), nullptr, x.data(), w.data(), s);
+        cpu::conv_backward_im2col(our_dx.data(), our_dw.data(), our_db.data(), dy.data(), nullptr, x.data(), w.data(),
+                                  s);
         expect_near(dx, our_dx, "dx");
         expect_near(dw, our_dw, "dw");
         expect_near(db, our_db, "db");
+        // Joined on: batchnorm's input gradient.
+        const Floats y = noise(out, 5), a = noise(s.k, 6), b = noise(s.k, 7), d = noise(s.k, 8);
+        const GradientOnLoad on_load{y.data(), a.data(), b.data(), d.data()};
+        cpu::conv_backward(dx.data(), dw.data(), db.data(), dy.data(), &on_load, x.data(), w.data(), s);
+        cpu::conv_backward_im2col(our_dx.data(), our_dw.data(), our_db.data(), dy.data(), &on_load, x.data(), w.data(),
+                                  s);
+        expect_near(dx, our_dx, "joined dx");
+        expect_near(dw, our_dw, "joined dw");
+        expect_near(db, our_db, "joined db");
     }
 }
 
