@@ -214,8 +214,7 @@ int run(int argc, char** argv) {
     options.smoke = take_flag(argc, argv, "--smoke");
     options.once = take_flag(argc, argv, "--once");
     options.batches = take_batches(argc, argv, options.smoke ? 2 : 256);
-    ::benchmark::Initialize(&argc, argv);
-    require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
+    take_benchmark_flags(argc, argv);
     require(cuda_device_count() > 0, "no GPU was found (is its driver installed?)");
     const CudaDeviceInfo info = cuda_device_info(0);
     int driver = 0, runtime = 0;
@@ -239,20 +238,13 @@ int run(int argc, char** argv) {
         for (const auto cases : {depthwise_cases, matrix_cases, batchnorm_cases, lstm_cases, other_cases}) {
             for (const CudaCase& timed : cases(workload)) {
                 const std::string name = fmt::format("{}/{}/{}/n{}", timed.op, timed.type, timed.shape, batch);
-                ::benchmark::RegisterBenchmark(name.c_str(),
-                                               [=](::benchmark::State& state) {
-                                                   options.once ? call_once(state, timed)
-                                                                : measure(state, timed, machine, options.smoke);
-                                               })
-                    ->UseManualTime()
-                    ->Iterations(1)
-                    ->Unit(::benchmark::kMicrosecond);
+                add_timed_case(name, ::benchmark::kMicrosecond, [=](::benchmark::State& state) {
+                    options.once ? call_once(state, timed) : measure(state, timed, machine, options.smoke);
+                });
             }
         }
     }
-    ::benchmark::RunSpecifiedBenchmarks();
-    ::benchmark::Shutdown();
-    return 0;
+    return run_cases();
 }
 
 }  // namespace

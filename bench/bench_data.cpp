@@ -196,8 +196,7 @@ int run(int argc, char** argv) {
     }
     const std::string folder = take_value(argc, argv, "--images").value_or(sample_folder().string());
     const auto given_data = take_value(argc, argv, "--data");
-    ::benchmark::Initialize(&argc, argv);
-    require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
+    take_benchmark_flags(argc, argv);
     add_context({}, settings.smoke);
 
     const std::vector<JpegFile> files = read_jpegs(folder);
@@ -214,9 +213,7 @@ int run(int argc, char** argv) {
     const PackedDataset data(packed);
     add_image_cases(settings, files, decoded, squares);
     add_data_cases(settings, data);
-    ::benchmark::RunSpecifiedBenchmarks();
-    ::benchmark::Shutdown();
-    return 0;
+    return run_cases();
 }
 
 }  // namespace

@@ -86,8 +86,7 @@ int run(int argc, char** argv) {
     }
     const bool smoke = take_flag(argc, argv, "--smoke");
     const auto only = take_value(argc, argv, "--model");
-    ::benchmark::Initialize(&argc, argv);
-    require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
+    take_benchmark_flags(argc, argv);
     add_context(device, smoke);
     std::vector<std::string> models{"mobilenet_v2", "mobilenet_v2_lstm49", "alexnet", "resnet18"};
     if (only) {
@@ -100,9 +99,7 @@ int run(int argc, char** argv) {
             add_case(model, batch, smoke ? 32 : 224, smoke ? 0.1f : 1.0f, device, smoke);
         }
     }
-    ::benchmark::RunSpecifiedBenchmarks();
-    ::benchmark::Shutdown();
-    return 0;
+    return run_cases();
 }
 
 }  // namespace

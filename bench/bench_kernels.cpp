@@ -47,8 +47,7 @@ int run(int argc, char** argv) {
     keep_freed_memory();
     const bool smoke = take_flag(argc, argv, "--smoke");
     const std::vector<int> batches = take_batches(argc, argv, smoke ? 2 : 16);
-    ::benchmark::Initialize(&argc, argv);
-    require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
+    take_benchmark_flags(argc, argv);
     add_context({}, smoke);
     add_vendor_context({});
     if (!smoke) {
@@ -60,17 +59,12 @@ int run(int argc, char** argv) {
         const Workload workload = smoke ? Workload{batch, 32, 0.1f} : Workload{batch, 224, 1.0f};
         for (const auto cases : {convolution_cases, other_cases, lstm_cases}) {
             for (const CpuCase& timed : cases(workload)) {
-                ::benchmark::RegisterBenchmark(fmt::format("{}/fp32/{}/n{}", timed.op, timed.shape, batch).c_str(),
-                                               [=](::benchmark::State& state) { measure(state, timed, smoke); })
-                    ->UseManualTime()
-                    ->Iterations(1)
-                    ->Unit(::benchmark::kMicrosecond);
+                add_timed_case(fmt::format("{}/fp32/{}/n{}", timed.op, timed.shape, batch), ::benchmark::kMicrosecond,
+                               [=](::benchmark::State& state) { measure(state, timed, smoke); });
             }
         }
     }
-    ::benchmark::RunSpecifiedBenchmarks();
-    ::benchmark::Shutdown();
-    return 0;
+    return run_cases();
 }
 
 }  // namespace

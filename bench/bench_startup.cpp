@@ -19,7 +19,6 @@
 #include <algorithm>
 #include <chrono>
 #include <cstring>
-#include <exception>
 #include <string>
 #include <vector>
 
@@ -149,6 +148,10 @@ void make_data(const Settings& settings, const std::filesystem::path& path) {
 }
 
 int run(int argc, char** argv) {
+    const std::int64_t entered = ticks();
+    if (argc == 9 && std::string_view(argv[1]) == "--child") {
+        return start_here(argv, entered);
+    }
     const testing::TempDir scratch;
     const std::filesystem::path data = scratch / "sample.cutis", out = scratch / "run";
     Settings settings;
@@ -173,34 +176,17 @@ int run(int argc, char** argv) {
     if (const auto starts = take_value(argc, argv, "--starts")) {
         settings.starts = whole_number(*starts, "--starts");
     }
-    ::benchmark::Initialize(&argc, argv);
-    require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
+    take_benchmark_flags(argc, argv);
     add_context(choose_device(settings.device), smoke);  // on a GPU this process keeps the driver awake
     make_data(settings, data);
-    ::benchmark::RegisterBenchmark(
-        fmt::format("startup/{}/{}/{}px/n{}", settings.model, settings.device == "cuda" ? "bf16" : "fp32",
-                    settings.size, settings.batch)
-            .c_str(),
-        [&](::benchmark::State& state) { measure(state, settings, data, out); })
-        ->UseManualTime()
-        ->Iterations(1)
-        ->Unit(::benchmark::kMillisecond);
-    ::benchmark::RunSpecifiedBenchmarks();
-    ::benchmark::Shutdown();
-    return 0;
+    add_timed_case(fmt::format("startup/{}/{}/{}px/n{}", settings.model, settings.device == "cuda" ? "bf16" : "fp32",
+                               settings.size, settings.batch),
+                   ::benchmark::kMillisecond, [&](::benchmark::State& state) { measure(state, settings, data, out); });
+    return run_cases();
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-    const std::int64_t entered = ticks();
-    try {
-        if (argc == 9 && std::string_view(argv[1]) == "--child") {
-            return start_here(argv, entered);
-        }
-        return run(argc, argv);
-    } catch (const std::exception& error) {
-        fmt::print(stderr, "bench_startup: error: {}\n", error.what());
-        return 1;
-    }
+    return cutis::bench::guarded("bench_startup", run, argc, argv);
 }

@@ -133,8 +133,7 @@ int run(int argc, char** argv) {
         return serve_steps(std::move(*arguments));
     }
     const Settings settings = settings_of(argc, argv);
-    ::benchmark::Initialize(&argc, argv);
-    require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
+    take_benchmark_flags(argc, argv);
     add_context(settings.device, settings.smoke);
     add_vendor_context(settings.device);
     for (const std::string& model : settings.models) {
@@ -146,18 +145,12 @@ int run(int argc, char** argv) {
                                       .device = settings.device,
                                       .precision = settings.precision,
                                       .width = settings.smoke ? 0.1f : 1.0f};
-            ::benchmark::RegisterBenchmark(
-                fmt::format("training_step/{}/{}/{}px/n{}", model, settings.precision, options.size, options.batch)
-                    .c_str(),
-                [=](::benchmark::State& state) { measure(state, options, settings.smoke); })
-                ->UseManualTime()
-                ->Iterations(1)
-                ->Unit(::benchmark::kMillisecond);
+            add_timed_case(
+                fmt::format("training_step/{}/{}/{}px/n{}", model, settings.precision, options.size, options.batch),
+                ::benchmark::kMillisecond, [=](::benchmark::State& state) { measure(state, options, settings.smoke); });
         }
     }
-    ::benchmark::RunSpecifiedBenchmarks();
-    ::benchmark::Shutdown();
-    return 0;
+    return run_cases();
 }
 
 }  // namespace

@@ -1,6 +1,5 @@
 #include "bench/program.h"
 
-#include <benchmark/benchmark.h>
 #include <malloc.h>
 
 #include <algorithm>
@@ -8,6 +7,7 @@
 #include <cstdio>
 #include <exception>
 #include <iostream>
+#include <utility>
 
 #include "engine/cuda_device.h"
 #include "engine/on_device.h"
@@ -88,6 +88,22 @@ std::optional<std::vector<std::string>> take_serve(int& argc, char** argv) {
         }
     }
     return std::nullopt;
+}
+
+void take_benchmark_flags(int& argc, char** argv) {
+    ::benchmark::Initialize(&argc, argv);
+    require(!::benchmark::ReportUnrecognizedArguments(argc, argv), "unknown arguments");
+}
+
+void add_timed_case(const std::string& name, ::benchmark::TimeUnit unit,
+                    std::function<void(::benchmark::State&)> measure) {
+    ::benchmark::RegisterBenchmark(name.c_str(), std::move(measure))->UseManualTime()->Iterations(1)->Unit(unit);
+}
+
+int run_cases() {
+    ::benchmark::RunSpecifiedBenchmarks();
+    ::benchmark::Shutdown();
+    return 0;
 }
 
 void add_context(Device device, bool smoke) {

@@ -1,6 +1,9 @@
 #pragma once
 
+#include <benchmark/benchmark.h>
+
 #include <chrono>
+#include <functional>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -25,6 +28,14 @@ std::vector<int> take_batches(int& argc, char** argv, int otherwise);
 
 /// Arguments that are left behind "--serve", which is taken out with them; nothing where it is not there.
 std::optional<std::vector<std::string>> take_serve(int& argc, char** argv);
+
+/// Google Benchmark's own flags, behind ours. Throws Error where one is left that nobody knows.
+void take_benchmark_flags(int& argc, char** argv);
+/// A case that takes its time itself and states it (SetIterationTime), once.
+void add_timed_case(const std::string& name, ::benchmark::TimeUnit unit,
+                    std::function<void(::benchmark::State&)> measure);
+/// Runs the cases that were added; for `return run_cases();` at the end of a program.
+int run_cases();
 
 /// Context of Google Benchmark's JSON, as `cutis bench-report` reads it: device, threads, instruction set, revision,
 /// how CUDA kernels were compiled, and whether this is a dry run, whose times say nothing.

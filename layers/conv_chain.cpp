@@ -287,7 +287,8 @@ Variable conv_chain(const Variable& x, std::span<ConvBn* const> units, bool resi
     require(!(residual && pool), "convolution chain: a residual cannot be added to a pooled output");
     require(!residual || units.back()->config.act == Activation::identity,
             "convolution chain: a residual is added behind a unit without activation");
-    bool all_wanted = true, any_wanted = x.requires_grad(), schedulable = context.fused && !on::by_vendor(x.value().device());
+    bool all_wanted = true, any_wanted = x.requires_grad(),
+         schedulable = context.fused && !on::by_vendor(x.value().device());
     Shape shape = x.shape();
     for (std::size_t i = 0; i < units.size(); ++i) {
         const ConvBn& unit = *units[i];

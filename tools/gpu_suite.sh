@@ -504,8 +504,8 @@ find_cublaslt
 report machine "$results" "$(program cutis)" "$smoke" "$(cat "$binaries/built" 2>/dev/null || true)"
 mode=$(report mode "$results")
 # What jobs leave is of one build on one device, as results are.
-work_root=$binaries/work/$(report place "$results")
-[ "$smoke" = false ] || work_root=$results_folder/work
+work_root=$binaries/jobs/$(report place "$results")
+[ "$smoke" = false ] || work_root=$results_folder/jobs
 for name in "${parts[@]}"; do
   [ "$name" = report ] || run_part "$name"
 done

@@ -5,7 +5,7 @@
 namespace cutis::simd {
 
 /// Pixels of an image that is `width` pixels wide, `pitch` values apart, of which `c` channels are meant: rows and
-/// columns begin <= i < end. It is not empty.
+/// columns begin <= i < end.
 struct Window {
     int row_begin, row_end, column_begin, column_end;
     int width;
@@ -71,7 +71,8 @@ struct RowKernels {
     void (*clamp_values)(float* y, const float* x, float lo, float hi, std::int64_t n);
 
     /// The largest value of each channel over a window, and its pixel, row * width + column: the first of equal ones;
-    /// of NaNs the first wins against everything. Where all values are -inf, the window's first pixel.
+    /// of NaNs the first wins against everything. Where all values are -inf, the window's first pixel. The window is
+    /// not empty.
     void (*largest)(float* y, std::int32_t* pixel, const float* x, const Window& window);
     /// dx = the sum of dy over those of the windows `outputs` whose largest value came from `pixel`. (`outputs` are
     /// pixels of dy and largest_pixel.) None: 0.
@@ -82,9 +83,8 @@ struct RowKernels {
     /// dx = the sum of dy * share over the windows `outputs`; shares: one for each pixel of dy. None: 0.
     void (*gather_shares)(float* dx, const float* dy, const float* shares, const Window& outputs);
 
-    /// One pixel of local response normalisation with beta = 3/4: s = k + factor * sum of x^2 over the window i -
-    /// before
-    /// <= j < i - before + size; y = x s^-beta. `padded`: c values of scratch between zeros, size on either side.
+    /// One pixel of local response normalisation with beta = 3/4: s = k + factor * sum of x^2 over the `size` channels
+    /// from i - before on; y = x s^-beta. `padded`: c values of scratch between zeros, size on either side.
     void (*response_norm)(float* y, float* padded, const float* x, int size, int before, float factor, float k, int c);
     /// dx = dy s^-beta - factor_dx * x * sum of dy x s^(-beta - 1) over the windows that hold i. `products` is like
     /// `padded`, `powers` has c values of scratch.
