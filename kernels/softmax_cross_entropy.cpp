@@ -58,22 +58,35 @@ double total_weight(const std::int32_t* labels, const CrossEntropyOptions& optio
     return total;
 }
 
+[[maybe_unused]] bool all_finite(const float* values, std::int64_t n) {
+    bool finite = true;
+    for (std::int64_t i = 0; i < n; ++i) {
+        finite &= std::isfinite(values[i]);
+    }
+    return finite;
+}
+
+void softmax_of_row(float* probabilities, const float* logits, int c) {
+    const LogSum row = log_sum_of(logits, c);
+    for (int j = 0; j < c; ++j) {
+        probabilities[j] = static_cast<float>(std::exp(static_cast<double>(logits[j]) - row.largest - row.log_sum));
+    }
+}
+
 }  // namespace
 
 void softmax(float* probabilities, const float* logits, int n, int c, Stream) {
     require(n >= 0 && c >= 1, "softmax: {} rows of {} classes", n, c);
 #if defined(CUTIS_WITH_ONEDNN)
     constexpr int kManyClasses = 64;  // from here on vectors of fp32 are several times as fast
-    if (c >= kManyClasses) {
+    // What oneDNN makes of NaN and infinity depends on the CPU: zeros, on some.
+    if (c >= kManyClasses && all_finite(logits, std::int64_t{n} * c)) {
         onednn::softmax(probabilities, logits, n, c);
         return;
     }
 #endif
     for (int i = 0; i < n; ++i, probabilities += c, logits += c) {
-        const LogSum row = log_sum_of(logits, c);
-        for (int j = 0; j < c; ++j) {
-            probabilities[j] = static_cast<float>(std::exp(static_cast<double>(logits[j]) - row.largest - row.log_sum));
-        }
+        softmax_of_row(probabilities, logits, c);
     }
 }
 

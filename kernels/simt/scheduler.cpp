@@ -186,7 +186,7 @@ void block_barrier(Site site) {
     if (left_out(site)) {
         return;
     }
-    running_worker->barrier(running_worker->block().barrier, State::at_block_barrier, site);
+    running_worker->barrier(running_worker->block().barrier, ThreadState::at_block_barrier, site);
 }
 
 void cluster_barrier(Site site) {
@@ -194,10 +194,10 @@ void cluster_barrier(Site site) {
         return;
     }
     if (weakened(site)) {
-        running_worker->barrier(running_worker->block().barrier, State::at_block_barrier, site);
+        running_worker->barrier(running_worker->block().barrier, ThreadState::at_block_barrier, site);
         return;
     }
-    running_worker->barrier(running_worker->cluster_barrier, State::at_cluster_barrier, site);
+    running_worker->barrier(running_worker->cluster_barrier, ThreadState::at_cluster_barrier, site);
 }
 
 void warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, int in_words, std::uint32_t* out, int out_words,

@@ -69,7 +69,7 @@ std::string block_name(const uint3& block) {
 // Where the cluster's threads are: "threads 0-31 wait at __syncthreads a.cu:12; threads 32-63 have exited".
 std::string Worker::describe() const {
     struct Group {
-        State state;
+        ThreadState state;
         Site site;
         unsigned rank;
         std::vector<unsigned> threads;
@@ -77,7 +77,7 @@ std::string Worker::describe() const {
     std::vector<Group> groups;
     for (unsigned i = 0; i < count(); ++i) {
         const CudaThread& thread = threads_[i];
-        const bool placeless = thread.state == State::done || thread.state == State::fresh;
+        const bool placeless = thread.state == ThreadState::done || thread.state == ThreadState::fresh;
         const Site site = placeless ? Site{"", 0} : thread.site;
         const auto found = std::find_if(groups.begin(), groups.end(), [&](const Group& group) {
             return group.state == thread.state && group.rank == thread.cluster_rank && same(group.site, site);
@@ -95,23 +95,23 @@ std::string Worker::describe() const {
             text += " of cluster block " + std::to_string(group.rank);
         }
         switch (group.state) {
-            case State::fresh:
+            case ThreadState::fresh:
                 text += " have not started";
                 break;
-            case State::done:
+            case ThreadState::done:
                 text += " have exited";
                 break;
-            case State::at_block_barrier:
+            case ThreadState::at_block_barrier:
                 text += " wait at __syncthreads";
                 break;
-            case State::at_cluster_barrier:
+            case ThreadState::at_cluster_barrier:
                 text += " wait at cluster_sync";
                 break;
-            case State::in_warp_operation:
+            case ThreadState::in_warp_operation:
                 text += " wait in a warp operation";
                 break;
-            case State::running:
-            case State::ready:
+            case ThreadState::running:
+            case ThreadState::ready:
                 text += " can run, last seen";
                 break;
         }
@@ -156,7 +156,7 @@ Fiber* Worker::next_fiber() {
     }
     if (has_ready()) {
         CudaThread& thread = threads_[take_ready()];
-        thread.state = State::running;
+        thread.state = ThreadState::running;
         return thread.fiber;
     }
     return nullptr;
@@ -178,7 +178,7 @@ void Worker::wait() {
 __attribute__((noinline)) void Worker::run_one(Fiber* fiber) {
     CudaThread& thread = threads_[start_[started_++]];
     thread.fiber = fiber;
-    thread.state = State::running;
+    thread.state = ThreadState::running;
     current = &thread;
     acquire(&launch_->token);
     try {
@@ -190,7 +190,7 @@ __attribute__((noinline)) void Worker::run_one(Fiber* fiber) {
         }
     }
     release(&end_token_);
-    thread.state = State::done;
+    thread.state = ThreadState::done;
     ++done_;
     thread.block_state->warps[thread.linear / 32].exited |= 1u << (thread.linear % 32);
 }
@@ -285,7 +285,7 @@ void Worker::set_up(unsigned cluster) {
                                                 rank,
                                                 launch_->cluster};
             thread.block_state = &block;
-            thread.state = State::fresh;
+            thread.state = ThreadState::fresh;
             thread.site = {"", 0};
             thread.copy_group = 0;
             thread.copies.clear();
@@ -364,7 +364,7 @@ void Worker::run_clusters(Launch& launch) {
 
 // ---- waiting
 
-void Worker::barrier(Barrier& barrier, State waiting, Site site) {
+void Worker::barrier(Barrier& barrier, ThreadState waiting, Site site) {
     CudaThread& thread = self();
     thread.site = site;
     if (barrier.arrived == 0) {
@@ -381,7 +381,7 @@ void Worker::barrier(Barrier& barrier, State waiting, Site site) {
     } else {
         barrier.arrived = 0;
         ++barrier.generation;
-        const bool of_cluster = waiting == State::at_cluster_barrier;
+        const bool of_cluster = waiting == ThreadState::at_cluster_barrier;
         const unsigned first = of_cluster ? 0 : thread.block_state->first_thread;
         const bool keep_running = options().order == Order::forward;
         for (unsigned i = 0; i < barrier.members; ++i) {
@@ -430,7 +430,7 @@ void Worker::warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, i
         warp.group[warp.groups++] = {mask, 0, op, site};
     } else if (const WarpGroup& group = warp.group[index];
                group.mask != mask || group.op != op || !same(group.site, site)) {
-        thread.state = State::in_warp_operation;
+        thread.state = ThreadState::in_warp_operation;
         throw_rule(block_name(thread.block) + ": lanes of a warp came to different warp operations, mask at " +
                    place(site) + ": " + describe());
     }
@@ -439,7 +439,7 @@ void Worker::warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, i
     if (op == WarpOp::sync) {
         release(token);  // the other operations order no memory accesses
     }
-    thread.state = State::in_warp_operation;
+    thread.state = ThreadState::in_warp_operation;
     if (!complete) {
         wait();
     } else {
@@ -462,7 +462,7 @@ void Worker::warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, i
             }
         }
         if (keep_running) {
-            thread.state = State::running;
+            thread.state = ThreadState::running;
         } else {
             wait();
         }

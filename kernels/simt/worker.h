@@ -36,7 +36,7 @@ struct BrokenRule : std::runtime_error {
     using std::runtime_error::runtime_error;
 };
 
-enum class State : std::uint8_t {
+enum class ThreadState : std::uint8_t {
     fresh,
     running,
     ready,
@@ -94,7 +94,7 @@ struct CudaThread : ThreadView {
     Lane lane;
     Block* block_state;
     Fiber* fiber;
-    State state;
+    ThreadState state;
     Site site;
     int copy_group;
     CopyQueue copies;
@@ -167,7 +167,7 @@ class Worker {
     // Called by CUDA threads.
     CudaThread& self() { return *static_cast<CudaThread*>(current); }
     Block& block() { return *self().block_state; }
-    void barrier(Barrier& barrier, State waiting, Site site);
+    void barrier(Barrier& barrier, ThreadState waiting, Site site);
     void warp_operation(WarpOp op, unsigned mask, const std::uint32_t* in, int in_words, std::uint32_t* out,
                         int out_words, Site site);
     void* shared_array(const void* key, std::size_t bytes);
@@ -193,7 +193,7 @@ class Worker {
     unsigned take_ready();
     bool has_ready() const { return ready_head_ < ready_.size(); }
     void make_ready(CudaThread& thread) {
-        thread.state = State::ready;
+        thread.state = ThreadState::ready;
         ready_.push_back(static_cast<unsigned>(&thread - threads_.data()));
     }
     unsigned count() const { return launch_->block_threads * launch_->cluster; }
