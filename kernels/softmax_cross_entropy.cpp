@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstdint>
 
 #include "kernels/error.h"
 #if defined(CUTIS_WITH_ONEDNN)

@@ -87,6 +87,20 @@ TEST(Softmax, SumsToOneAndMayOverwriteItsInput) {
     EXPECT_EQ(values[4], 1.0f / 3.0f);
 }
 
+// Few classes and many are computed by different code.
+TEST(Softmax, OfARowWithNanOrInfinityIsNan) {
+    for (const int classes : {7, 1000}) {
+        for (const float bad : {std::numeric_limits<float>::quiet_NaN(), std::numeric_limits<float>::infinity()}) {
+            std::vector<float> values(3 * static_cast<std::size_t>(classes), 0.5f);
+            values[static_cast<std::size_t>(classes) * 3 / 2] = bad;
+            cpu::softmax(values.data(), values.data(), 3, classes);
+            for (int i = 0; i < 3 * classes; ++i) {
+                EXPECT_EQ(std::isnan(values[static_cast<std::size_t>(i)]), i / classes == 1) << i << " of " << classes;
+            }
+        }
+    }
+}
+
 TEST(Dropout, DropsTheFractionItIsToldAndKeepsTheMean) {
     const std::vector<float> x(100000, 1.0f);
     std::vector<float> y(x.size());
