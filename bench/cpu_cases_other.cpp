@@ -130,16 +130,19 @@ CpuPair concatenation(std::int64_t rows, const std::vector<int>& channels) {
 CpuPair max_pool(const PoolShape& s, bool backward) {
     const std::int64_t in = std::int64_t{s.n} * s.h * s.w * s.c, out = std::int64_t{s.n} * s.p() * s.q() * s.c;
     const Array x = noise(in), y = noise(out), dx = noise(in), dy = noise(out);
-    const auto argmax = std::make_shared<std::vector<std::int32_t>>(out);
-    CpuPair pair{floats(in + 2 * out), static_cast<double>(out) * (backward ? 1 : s.window * s.window), {}, {}};
-    cpu::max_pool_forward(y->data(), argmax->data(), x->data(), s);
+    const auto our_marks = std::make_shared<std::vector<std::uint8_t>>(out);
+    CpuPair pair{floats(in + out) + static_cast<double>(out),
+                 static_cast<double>(out) * (backward ? 1 : s.window * s.window),
+                 {},
+                 {}};
+    cpu::max_pool_forward(y->data(), our_marks->data(), x->data(), s);
     if (backward) {
-        pair.ours = [=] { cpu::max_pool_backward(dx->data(), dy->data(), argmax->data(), s); };
+        pair.ours = [=] { cpu::max_pool_backward(dx->data(), dy->data(), our_marks->data(), s); };
     } else {
-        pair.ours = [=] { cpu::max_pool_forward(y->data(), argmax->data(), x->data(), s); };
+        pair.ours = [=] { cpu::max_pool_forward(y->data(), our_marks->data(), x->data(), s); };
     }
 #ifdef CUTIS_WITH_ONEDNN
-    const auto marks = std::make_shared<std::vector<std::int32_t>>(onednn::max_pool_marks(s));
+    const auto marks = std::make_shared<std::vector<std::uint8_t>>(onednn::max_pool_marks(s));
     onednn::max_pool_forward(y->data(), marks->data(), x->data(), s);
     if (backward) {
         pair.vendor = [=] { onednn::max_pool_backward(dx->data(), dy->data(), marks->data(), s); };

@@ -47,9 +47,9 @@ PreparedCall max_pool_forward(const PoolShape& s) {
     Arrays arrays;
     const std::int64_t out = std::int64_t{s.n} * s.p() * s.q() * s.c;
     const Tensor x = arrays.input<T>(std::int64_t{s.n} * s.h * s.w * s.c);
-    Tensor y = arrays.output<T>(out), argmax = Tensor::empty({out}, DType::i32, gpu());
-    return {arrays.bytes() + 4.0 * static_cast<double>(out), 9.0 * static_cast<double>(out), [=]() mutable {
-                cuda::max_pool_forward<T>(y.data<T>(), argmax.data<std::int32_t>(), x.data<T>(), s, stream_of(gpu()));
+    Tensor y = arrays.output<T>(out), marks = Tensor::empty({out}, DType::u8, gpu());
+    return {arrays.bytes() + static_cast<double>(out), 9.0 * static_cast<double>(out), [=]() mutable {
+                cuda::max_pool_forward<T>(y.data<T>(), marks.data<std::uint8_t>(), x.data<T>(), s, stream_of(gpu()));
             }};
 }
 

@@ -208,7 +208,7 @@ bool batchnorm_forward_fits([[maybe_unused]] Device device, [[maybe_unused]] std
     return false;
 #endif
 }
-/// How many values max_pool_forward leaves for max_pool_backward.
+/// How many bytes max_pool_forward leaves for max_pool_backward.
 inline std::int64_t max_pool_marks([[maybe_unused]] Device device, const PoolShape& shape) {
 #ifdef CUTIS_WITH_ONEDNN
     if (device.kind == DeviceKind::cpu && by_vendor(device)) {

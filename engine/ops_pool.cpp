@@ -31,21 +31,22 @@ Tensor pooled(const Tensor& x, int p, int q, DType dtype) {
 
 Variable max_pool(const Variable& x, const PoolOptions& options) {
     const PoolShape shape = pool_shape("max pool", x.shape(), options);
+    check_max_pool(shape);
     const ProfileRange range("max pool");
     const Device device = x.value().device();
     Tensor y = pooled(x.value(), shape.p(), shape.q(), x.value().dtype());
-    Tensor argmax = Tensor::empty({on::max_pool_marks(device, shape)}, DType::i32, device);
+    Tensor marks = Tensor::empty({on::max_pool_marks(device, shape)}, DType::u8, device);
     by_type(y.dtype(), [&]<class T>() {
-        on::max_pool_forward(device, y.data<T>(), argmax.data<std::int32_t>(), x.value().data<T>(), shape);
+        on::max_pool_forward(device, y.data<T>(), marks.data<std::uint8_t>(), x.value().data<T>(), shape);
     });
-    profile_work(0, {&x.value(), &y, &argmax});
+    profile_work(0, {&x.value(), &y, &marks});
     trace_attributes<PoolOptions>(options);
-    return record("max pool", y, {x}, [x, shape, argmax = std::as_const(argmax)](const Tensor& dy) {
+    return record("max pool", y, {x}, [x, shape, marks = std::as_const(marks)](const Tensor& dy) {
         Tensor dx = Tensor::empty(x.shape(), dy.dtype(), dy.device());
         by_type(dy.dtype(), [&]<class T>() {
-            on::max_pool_backward(dy.device(), dx.data<T>(), dy.data<T>(), argmax.data<std::int32_t>(), shape);
+            on::max_pool_backward(dy.device(), dx.data<T>(), dy.data<T>(), marks.data<std::uint8_t>(), shape);
         });
-        profile_work(0, {&dy, &argmax, &dx});
+        profile_work(0, {&dy, &marks, &dx});
         x.accumulate(dx);
     });
 }

@@ -10,8 +10,8 @@
 #include "kernels/reduction.h"
 #include "kernels/simd/rows.h"
 
-// Pooling reads each value once (windows overlap in the cache) and is bound by memory: 4 bytes a value of x and y, 8
-// for max pooling's y with its index.
+// Pooling reads each value once (windows overlap in the cache) and is bound by memory: 4 bytes a value of x and y, 5
+// for max pooling's y with its mark.
 
 namespace cutis {
 
@@ -24,6 +24,11 @@ void check_pool(const PoolShape& s) {
     const int beyond = s.ceil ? s.stride - 1 : 0;  // how far the only window may reach past the padding
     require(s.window <= s.h + 2 * s.padding + beyond && s.window <= s.w + 2 * s.padding + beyond,
             "pooling: the window {} is larger than the image {}x{} with padding {}", s.window, s.h, s.w, s.padding);
+}
+
+void check_max_pool(const PoolShape& s) {
+    check_pool(s);
+    require(s.window <= kMaxPoolWindow, "max pooling: the window {} is larger than {}", s.window, kMaxPoolWindow);
 }
 
 void check_pool(const AdaptivePoolShape& s) {
@@ -83,6 +88,45 @@ void for_input_pixels(const Shape& s, Body&& body) {
                  });
 }
 
+using Reaches = std::vector<simd::Reach>;
+Reaches reach_of_windows(const PoolAxis& axis) {
+    Reaches all;
+    for (int i = 0; i < axis.outputs; ++i) {
+        const Span inputs = axis.inputs_of(i);
+        all.push_back({inputs.begin, inputs.end, axis.origin_of(i)});
+    }
+    return all;
+}
+Reaches reach_of_inputs(const PoolAxis& axis) {
+    Reaches all;
+    for (int i = 0; i < axis.size; ++i) {
+        const Span windows = axis.outputs_of(i);
+        all.push_back({windows.begin, windows.end, i + axis.padding});
+    }
+    return all;
+}
+
+// Rows of windows that are taken together, so that what they share is read once. Their input rows are the streams that
+// a core reads at a time: more than 6 crowd each other out of the 8 ways of its first-level cache, where rows of many
+// widths begin in the same place.
+int strip_rows(const PoolShape& s) {
+    constexpr int kInputRows = 6;
+    return std::max(1, (kInputRows - s.window) / s.stride + 1);
+}
+
+// body(image, first_row, count) for strips of at most `strip` of each image's rows; a strip's work is so many values.
+template <class Body>
+void for_strips(std::int64_t images, int rows, int strip, std::int64_t strip_values, Body&& body) {
+    const int strips = (rows + strip - 1) / strip;
+    parallel_for(images * strips, std::max<std::int64_t>(1, kGrainValues / (strip_values + 1)),
+                 [&](std::int64_t begin, std::int64_t end, int) {
+                     for (std::int64_t i = begin; i < end; ++i) {
+                         const int first = static_cast<int>(i % strips) * strip;
+                         body(i / strips, first, std::min(strip, rows - first));
+                     }
+                 });
+}
+
 simd::Window window_of(Span rows, Span columns, int width, std::int64_t pitch, int channels) {
     return {rows.begin, rows.end, columns.begin, columns.end, width, pitch, channels};
 }
@@ -131,12 +175,13 @@ void global_average_pool_forward(float* y, const float* x, const Normalize* on_l
     const auto& kernels = simd::row_kernels();
     const Clamp clamp = clamp_of(on_load != nullptr ? on_load->act : Activation::identity);
     const std::int64_t block = block_pixels(c), image = std::int64_t{hw} * c;
+    constexpr int kFewPixels = 64;  // one sum of so many loses little
     parallel_for(n, std::max<std::int64_t>(1, kGrainValues / image), [&](std::int64_t begin, std::int64_t end, int) {
         float* const z = on_load != nullptr ? thread_scratch(kBlock, block * c) : nullptr;
         float* const sum = thread_scratch(kSum, c);
         for (std::int64_t i = begin; i < end; ++i) {
             float* const out = y + i * c;
-            if (on_load == nullptr && hw <= block) {
+            if (on_load == nullptr && hw <= kFewPixels) {
                 kernels.mean(out, x + i * image, {0, 1, 0, hw, hw, c, c}, static_cast<float>(hw));
                 continue;
             }
@@ -198,31 +243,44 @@ void global_average_pool_backward(float* dx, const float* dy, const float* x, co
     }
 }
 
-void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const PoolShape& s, Stream) {
-    check_pool(s);
-    const auto& kernels = simd::row_kernels();
-    const int c = s.c, q = s.q();
-    for_output_rows(s, [&](std::int64_t image, int row) {
-        const float* const in = x + image * s.h * s.w * c;
-        const Span rows = s.rows().inputs_of(row);
-        for (int column = 0; column < q; ++column) {
-            const std::int64_t at = ((image * s.p() + row) * q + column) * c;
-            const Span columns = s.columns().inputs_of(column);
-            kernels.largest(y + at, argmax + at, in, window_of(rows, columns, s.w, c, c));
-        }
-    });
+void max_pool_forward(float* y, std::uint8_t* marks, const float* x, const PoolShape& s, Stream) {
+    check_max_pool(s);
+    const std::int64_t image = std::int64_t{s.h} * s.w * s.c, row_values = std::int64_t{s.q()} * s.c;
+    const Reaches rows = reach_of_windows(s.rows()), columns = reach_of_windows(s.columns());
+    const bool stream = too_large_to_cache(s.n * s.p() * row_values);
+    const int strip = strip_rows(s);
+    for_strips(s.n, s.p(), strip, std::int64_t{strip} * s.stride * s.w * s.c,
+               [&](std::int64_t n, int first, int count) {
+                   const std::int64_t at = (n * s.p() + first) * row_values;
+                   simd::row_kernels().largest(y + at, marks + at, x + n * image,
+                                               {.rows = rows.data() + first,
+                                                .columns = columns.data(),
+                                                .row_count = count,
+                                                .column_count = s.q(),
+                                                .width = s.w,
+                                                .c = s.c,
+                                                .window = s.window,
+                                                .stride = s.stride},
+                                               stream);
+               });
 }
 
-void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& s, Stream) {
-    check_pool(s);
-    const auto& kernels = simd::row_kernels();
-    const PoolAxis row_axis = s.rows(), column_axis = s.columns();
-    const int q = s.q();
-    const std::int64_t outputs = std::int64_t{s.p()} * q * s.c;
-    for_input_pixels(s, [&](std::int64_t image, int row, int column) {
-        const Span rows = row_axis.outputs_of(row), columns = column_axis.outputs_of(column);
-        kernels.gather_largest(dx + ((image * s.h + row) * s.w + column) * s.c, row * s.w + column,
-                               argmax + image * outputs, dy + image * outputs, window_of(rows, columns, q, s.c, s.c));
+void max_pool_backward(float* dx, const float* dy, const std::uint8_t* marks, const PoolShape& s, Stream) {
+    check_max_pool(s);
+    const std::int64_t outputs = std::int64_t{s.p()} * s.q() * s.c, row_values = std::int64_t{s.w} * s.c;
+    const Reaches rows = reach_of_inputs(s.rows()), columns = reach_of_inputs(s.columns());
+    const bool stream = too_large_to_cache(s.n * s.h * row_values);
+    for_strips(s.n, s.h, 1, row_values, [&](std::int64_t n, int row, int count) {
+        simd::row_kernels().gather_largest(dx + (n * s.h + row) * row_values, marks + n * outputs, dy + n * outputs,
+                                           {.rows = rows.data() + row,
+                                            .columns = columns.data(),
+                                            .row_count = count,
+                                            .column_count = s.w,
+                                            .width = s.q(),
+                                            .c = s.c,
+                                            .window = s.window,
+                                            .stride = s.stride},
+                                           stream);
     });
 }
 

@@ -28,7 +28,7 @@
 //   Bytes that memory must move (values of x: n hw c or n h w c; of y: n c or n p q c):
 //
 //     global average       forward sizeof(T) (x + y)       backward sizeof(T) (y + x), with a batchnorm (y + 2 x)
-//     max                  both ways sizeof(T) (x + y) + 4 y
+//     max                  both ways sizeof(T) (x + y) + y
 //     average, adaptive    both ways sizeof(T) (x + y)
 //
 //   Issued again, and served by the first-level cache: each input of windows for every window that holds it; of a
@@ -209,38 +209,45 @@ __device__ __forceinline__ Place place_of(const WindowGrid& grid) {
             static_cast<std::int64_t>(blockIdx.x / grid.blocks_per_image)};
 }
 
+// Of N channels, as numbers; a byte each in memory.
 template <int N>
-struct Indices {
-    std::int32_t v[N];
+struct Marks {
+    int v[N];
 };
-template <int N>
-__device__ __forceinline__ void store_indices(std::int32_t* p, const Indices<N>& indices) {
-    if constexpr (N % 4 == 0) {
+__device__ __forceinline__ unsigned packed_marks(const int* v) {
+    return static_cast<unsigned>(v[0]) | static_cast<unsigned>(v[1]) << 8 | static_cast<unsigned>(v[2]) << 16 |
+           static_cast<unsigned>(v[3]) << 24;
+}
+__device__ __forceinline__ void unpack_marks(int* v, unsigned packed) {
 #pragma unroll
-        for (int k = 0; k < N; k += 4) {
-            *reinterpret_cast<int4*>(p + k) =
-                make_int4(indices.v[k], indices.v[k + 1], indices.v[k + 2], indices.v[k + 3]);
-        }
-    } else {
-        p[0] = indices.v[0];
+    for (int k = 0; k < 4; ++k) {
+        v[k] = static_cast<int>(packed >> (8 * k) & 0xFFu);
     }
 }
 template <int N>
-__device__ __forceinline__ Indices<N> load_indices(const std::int32_t* p) {
-    Indices<N> indices;
-    if constexpr (N % 4 == 0) {
-#pragma unroll
-        for (int k = 0; k < N; k += 4) {
-            const int4 part = *reinterpret_cast<const int4*>(p + k);
-            indices.v[k] = part.x;
-            indices.v[k + 1] = part.y;
-            indices.v[k + 2] = part.z;
-            indices.v[k + 3] = part.w;
-        }
+__device__ __forceinline__ void store_marks(std::uint8_t* p, const Marks<N>& marks) {
+    static_assert(N == 1 || N == 4 || N == 8);
+    if constexpr (N == 8) {
+        *reinterpret_cast<uint2*>(p) = make_uint2(packed_marks(marks.v), packed_marks(marks.v + 4));
+    } else if constexpr (N == 4) {
+        *reinterpret_cast<unsigned*>(p) = packed_marks(marks.v);
     } else {
-        indices.v[0] = p[0];
+        *p = static_cast<std::uint8_t>(marks.v[0]);
     }
-    return indices;
+}
+template <int N>
+__device__ __forceinline__ Marks<N> load_marks(const std::uint8_t* p) {
+    Marks<N> marks;
+    if constexpr (N == 8) {
+        const uint2 packed = *reinterpret_cast<const uint2*>(p);
+        unpack_marks(marks.v, packed.x);
+        unpack_marks(marks.v + 4, packed.y);
+    } else if constexpr (N == 4) {
+        unpack_marks(marks.v, *reinterpret_cast<const unsigned*>(p));
+    } else {
+        marks.v[0] = *p;
+    }
+    return marks;
 }
 
 // Two axes, PoolAxis or AdaptiveAxis.
@@ -252,61 +259,67 @@ struct Windows {
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads)
-    max_forward_kernel(T* y, std::int32_t* argmax, const T* x, Windows<PoolAxis> s, WindowGrid grid) {
+    max_forward_kernel(T* y, std::uint8_t* marks, const T* x, Windows<PoolAxis> s, WindowGrid grid) {
     const Place place = place_of<N>(grid);
     if (!place.inside) {
         return;
     }
-    const Span rows = s.rows.inputs_of(place.pixel / s.columns.outputs);
-    const Span columns = s.columns.inputs_of(place.pixel % s.columns.outputs);
+    const int p = place.pixel / s.columns.outputs, q = place.pixel % s.columns.outputs;
+    const Span rows = s.rows.inputs_of(p), columns = s.columns.inputs_of(q);
     const T* const in = x + place.image * s.rows.size * s.columns.size * s.c + place.channel;
+    const int window = s.rows.window;
+    int row_mark = (rows.begin - s.rows.origin_of(p)) * window + columns.begin - s.columns.origin_of(q);
     Floats<N> largest = splat<N>(__uint_as_float(0xFF800000u));  // -inf
-    Indices<N> chosen;
+    Marks<N> chosen;
 #pragma unroll
     for (int k = 0; k < N; ++k) {
-        chosen.v[k] = rows.begin * s.columns.size + columns.begin;  // where all values are -inf
+        chosen.v[k] = row_mark;  // where all values are -inf
     }
-    for (int h = rows.begin; h < rows.end; ++h) {
+    for (int h = rows.begin; h < rows.end; ++h, row_mark += window) {
+        int mark = row_mark;
         const int end = h * s.columns.size + columns.end;
-        for (int pixel = h * s.columns.size + columns.begin; pixel < end; ++pixel) {
+        for (int pixel = h * s.columns.size + columns.begin; pixel < end; ++pixel, ++mark) {
             const Floats<N> values = load<N>(in + static_cast<std::int64_t>(pixel) * s.c);
 #pragma unroll
             for (int k = 0; k < N; ++k) {
                 const bool larger = !(values[k] <= largest[k]) && largest[k] == largest[k];  // the first NaN wins
                 largest[k] = larger ? values[k] : largest[k];
-                chosen.v[k] = larger ? pixel : chosen.v[k];
+                chosen.v[k] = larger ? mark : chosen.v[k];
             }
         }
     }
     const std::int64_t at = (place.image * s.rows.outputs * s.columns.outputs + place.pixel) * s.c + place.channel;
     store<N>(y + at, largest);
-    store_indices<N>(argmax + at, chosen);
+    store_marks<N>(marks + at, chosen);
 }
 
 template <class T, int N>
 __global__ void __launch_bounds__(kThreads)
-    max_backward_kernel(T* dx, const T* dy, const std::int32_t* argmax, Windows<PoolAxis> s, WindowGrid grid) {
+    max_backward_kernel(T* dx, const T* dy, const std::uint8_t* marks, Windows<PoolAxis> s, WindowGrid grid) {
     const Place place = place_of<N>(grid);
     if (!place.inside) {
         return;
     }
-    const Span rows = s.rows.outputs_of(place.pixel / s.columns.size);
-    const Span columns = s.columns.outputs_of(place.pixel % s.columns.size);
+    const int h = place.pixel / s.columns.size, w = place.pixel % s.columns.size;
+    const Span rows = s.rows.outputs_of(h), columns = s.columns.outputs_of(w);
     const std::int64_t first = place.image * s.rows.outputs * s.columns.outputs;
+    const int window = s.rows.window, stride = s.rows.stride;
+    int row_mark = (h - s.rows.origin_of(rows.begin)) * window + w - s.columns.origin_of(columns.begin);
     Floats<N> sum = splat<N>(0.0f);
-    for (int p = rows.begin; p < rows.end; ++p) {
-        for (int q = columns.begin; q < columns.end; ++q) {
+    for (int p = rows.begin; p < rows.end; ++p, row_mark -= stride * window) {
+        int here = row_mark;  // this pixel's place in window (p, q)
+        for (int q = columns.begin; q < columns.end; ++q, here -= stride) {
             const std::int64_t at = (first + p * s.columns.outputs + q) * s.c + place.channel;
-            const Indices<N> chosen = load_indices<N>(argmax + at);
+            const Marks<N> chosen = load_marks<N>(marks + at);
             if constexpr (N == 1) {
-                if (chosen.v[0] == place.pixel) {
+                if (chosen.v[0] == here) {
                     sum[0] += load<1>(dy + at)[0];
                 }
             } else {  // one of the channels has mostly chosen this pixel
                 const Floats<N> gradient = load<N>(dy + at);
 #pragma unroll
                 for (int k = 0; k < N; ++k) {
-                    sum[k] += chosen.v[k] == place.pixel ? gradient[k] : 0.0f;
+                    sum[k] += chosen.v[k] == here ? gradient[k] : 0.0f;
                 }
             }
         }
@@ -445,23 +458,23 @@ void global_average_pool_backward(T* dx, const T* dy, const T* x, const Normaliz
 }
 
 template <class T>
-void max_pool_forward(T* y, std::int32_t* argmax, const T* x, const PoolShape& s, Stream stream) {
-    check_pool(s);
+void max_pool_forward(T* y, std::uint8_t* marks, const T* x, const PoolShape& s, Stream stream) {
+    check_max_pool(s);
     with_vector_width<T>(s.c, [&]<int N>() {
         const WindowGrid grid = window_grid(std::int64_t{s.p()} * s.q(), s.c, N);
         launch<max_forward_kernel<T, N>>(
-            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, y, argmax, x,
+            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, y, marks, x,
             windows_of(s), grid);
     });
 }
 
 template <class T>
-void max_pool_backward(T* dx, const T* dy, const std::int32_t* argmax, const PoolShape& s, Stream stream) {
-    check_pool(s);
+void max_pool_backward(T* dx, const T* dy, const std::uint8_t* marks, const PoolShape& s, Stream stream) {
+    check_max_pool(s);
     with_vector_width<T>(s.c, [&]<int N>() {
         const WindowGrid grid = window_grid(std::int64_t{s.h} * s.w, s.c, N);
         launch<max_backward_kernel<T, N>>(
-            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, dx, dy, argmax,
+            {.grid = grid.blocks_per_image * static_cast<unsigned>(s.n), .block = kThreads}, stream, dx, dy, marks,
             windows_of(s), grid);
     });
 }
@@ -545,14 +558,14 @@ Traffic windows_backward_traffic(const Shape& s, std::int64_t value, std::int64_
 
 template <class T>
 Traffic max_pool_forward_traffic(const PoolShape& s) {
-    return windows_traffic(s, sizeof(T), sizeof(T) + 4);
+    return windows_traffic(s, sizeof(T), sizeof(T) + 1);
 }
 template <class T>
 Traffic max_pool_backward_traffic(const PoolShape& s) {
     if (s.c % kVector<T> == 0) {
-        return windows_backward_traffic(s, sizeof(T), sizeof(T) + 4);
+        return windows_backward_traffic(s, sizeof(T), sizeof(T) + 1);
     }
-    return windows_backward_traffic(s, sizeof(T), 4) +
+    return windows_backward_traffic(s, sizeof(T), 1) +
            Traffic::once(std::int64_t{s.n} * s.p() * s.q() * s.c * std::int64_t{sizeof(T)});
 }
 template <class T>
@@ -576,8 +589,8 @@ Traffic adaptive_average_pool_backward_traffic(const AdaptivePoolShape& s) {
     template void global_average_pool_forward(T*, const T*, const Normalize*, int, int, int, Stream);              \
     template void global_average_pool_backward(T*, const T*, const T*, const Normalize*, const NormalizeBackward*, \
                                                int, int, int, Stream);                                             \
-    template void max_pool_forward(T*, std::int32_t*, const T*, const PoolShape&, Stream);                         \
-    template void max_pool_backward(T*, const T*, const std::int32_t*, const PoolShape&, Stream);                  \
+    template void max_pool_forward(T*, std::uint8_t*, const T*, const PoolShape&, Stream);                         \
+    template void max_pool_backward(T*, const T*, const std::uint8_t*, const PoolShape&, Stream);                  \
     template void average_pool_forward(T*, const T*, const PoolShape&, Stream);                                    \
     template void average_pool_backward(T*, const T*, const PoolShape&, Stream);                                   \
     template void adaptive_average_pool_forward(T*, const T*, const AdaptivePoolShape&, Stream);                   \

@@ -41,6 +41,9 @@ struct AdaptivePoolShape {
 /// by a stride or more), ..
 void check_pool(const PoolShape& shape);
 void check_pool(const AdaptivePoolShape& shape);
+/// ... or a window of max pooling whose places do not fit into a byte.
+constexpr int kMaxPoolWindow = 16;
+void check_max_pool(const PoolShape& shape);
 /// ... or where there are no pixels or channels, or only one part of a normalisation.
 void check_global_pool(int hw, int c);
 void check_global_pool_backward(const Normalize* on_load, const NormalizeBackward* before, int hw, int c);
@@ -56,12 +59,12 @@ void global_average_pool_forward(float* y, const float* x, const Normalize* on_l
 void global_average_pool_backward(float* dx, const float* dy, const float* x, const Normalize* on_load,
                                   const NormalizeBackward* before, int n, int hw, int c, Stream stream = {});
 
-/// y = the largest value of each window, NaN if it holds one; argmax = that value's pixel in its image, row * w +
-/// column (the first of equal ones), which the backward pass needs. Padding never wins.
-void max_pool_forward(float* y, std::int32_t* argmax, const float* x, const PoolShape& shape, Stream stream = {});
+/// y = the largest value of each window, NaN if it holds one; marks: that value's place in its window, row * window +
+/// column (the first of equal ones), n x p x q x c bytes, which the backward pass needs. Padding never wins.
+void max_pool_forward(float* y, std::uint8_t* marks, const float* x, const PoolShape& shape, Stream stream = {});
 
-/// dx = dy where argmax points, summed over the windows that chose the pixel; 0 elsewhere.
-void max_pool_backward(float* dx, const float* dy, const std::int32_t* argmax, const PoolShape& shape,
+/// dx = dy where the marks point, summed over the windows that chose the pixel; 0 elsewhere.
+void max_pool_backward(float* dx, const float* dy, const std::uint8_t* marks, const PoolShape& shape,
                        Stream stream = {});
 
 /// y = sum of each window / its size: padding counts as zeros (torch's count_include_pad), what is beyond it does not.
@@ -78,8 +81,8 @@ void adaptive_average_pool_backward(float* dx, const float* dy, const AdaptivePo
 
 }  // namespace cpu
 
-/// The same on a GPU, T fp32 or bf16: x, y and their gradients. Arrays of T start on 16 bytes. Sums in fp32, and equal
-/// bits when repeated.
+/// The same on a GPU, T fp32 or bf16: x, y and their gradients. Arrays of T start on 16 bytes, marks on 8. Sums in
+/// fp32, and equal bits when repeated.
 namespace cuda {
 
 template <class T>
@@ -90,10 +93,10 @@ void global_average_pool_backward(T* dx, const T* dy, const T* x, const Normaliz
                                   const NormalizeBackward* before, int n, int hw, int c, Stream stream);
 
 template <class T>
-void max_pool_forward(T* y, std::int32_t* argmax, const T* x, const PoolShape& shape, Stream stream);
+void max_pool_forward(T* y, std::uint8_t* marks, const T* x, const PoolShape& shape, Stream stream);
 
 template <class T>
-void max_pool_backward(T* dx, const T* dy, const std::int32_t* argmax, const PoolShape& shape, Stream stream);
+void max_pool_backward(T* dx, const T* dy, const std::uint8_t* marks, const PoolShape& shape, Stream stream);
 
 template <class T>
 void average_pool_forward(T* y, const T* x, const PoolShape& shape, Stream stream);
@@ -115,9 +118,9 @@ Traffic global_average_pool_forward_traffic(bool on_load, int n, int hw, int c);
 template <class T>
 Traffic global_average_pool_backward_traffic(bool on_load, int n, int hw, int c);
 
-// Bytes of windows: the output once, and each input once for every window that holds it (4 more each for argmax). Both
-// ways the pairs of a window and a pixel in it are the same. Where channels are not whole vectors, max pooling's dy is
-// read by the chosen pixel alone.
+// Bytes of windows: the output once, and each input once for every window that holds it (1 more each for the marks).
+// Both ways the pairs of a window and a pixel in it are the same. Where channels are not whole vectors, max pooling's
+// dy is read by the chosen pixel alone.
 
 template <class T>
 Traffic max_pool_forward_traffic(const PoolShape& shape);

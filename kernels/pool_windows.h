@@ -17,13 +17,15 @@ struct PoolAxis {
     int size, outputs;
     int window, stride, padding;
 
+    /// Where a window begins: before 0 where it reaches into the padding.
+    constexpr int origin_of(int output) const { return output * stride - padding; }
     constexpr Span inputs_of(int output) const {
-        const int first = output * stride - padding, last = first + window;
+        const int first = origin_of(output), last = first + window;
         return {first > 0 ? first : 0, last < size ? last : size};
     }
     /// What the axis contributes to the size of a window: padding counts, what is beyond it does not.
     constexpr int divisor(int output) const {
-        const int first = output * stride - padding, last = first + window, end = size + padding;
+        const int first = origin_of(output), last = first + window, end = size + padding;
         return (last < end ? last : end) - first;
     }
     constexpr Span outputs_of(int input) const {

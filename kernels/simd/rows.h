@@ -13,6 +13,23 @@ struct Window {
     int c;
 };
 
+/// What a pixel reaches on one axis of another image: positions begin <= i < end. `origin`: position 0 of its window,
+/// outside the image where the window is (of an input, which reaches the windows that hold it: its own position behind
+/// the padding).
+struct Reach {
+    int begin, end, origin;
+};
+
+/// A grid of pixels, each with what it reaches in an image that is `width` pixels wide: pixel (i, j) rows[i] x
+/// columns[j]. Both images have c channels, and no gaps. `window`, `stride`: of the pooling.
+struct WindowGrid {
+    const Reach* rows;
+    const Reach* columns;
+    int row_count, column_count;
+    int width, c;
+    int window, stride;
+};
+
 /// Inner loops over `rows` x `c` values, channels last, that every CPU kernel is put together from. They run on the
 /// calling thread and are compiled once per instruction set; `row_kernels()` gives the set in use. All pointers are to
 /// fp32, need no alignment, and tails of `c` are masked: nothing outside the stated extent is read or written.
@@ -70,14 +87,14 @@ struct RowKernels {
     /// y = clamp(x), n values; y may be x.
     void (*clamp_values)(float* y, const float* x, float lo, float hi, std::int64_t n);
 
-    /// The largest value of each channel over a window, and its pixel, row * width + column: the first of equal ones;
-    /// of NaNs the first wins against everything. Where all values are -inf, the window's first pixel. The window is
-    /// not empty.
-    void (*largest)(float* y, std::int32_t* pixel, const float* x, const Window& window);
-    /// dx = the sum of dy over those of the windows `outputs` whose largest value came from `pixel`. (`outputs` are
-    /// pixels of dy and largest_pixel.) None: 0.
-    void (*gather_largest)(float* dx, int pixel, const std::int32_t* largest_pixel, const float* dy,
-                           const Window& outputs);
+    /// The largest value of each channel over each window of x, and its mark, the place row * window + column in that
+    /// window: the first of equal ones; of NaNs the first wins against everything. Where all values are -inf, the
+    /// first that is no padding. No pixel reaches nothing, and rows do not go back. `stream` stores y past the caches.
+    void (*largest)(float* y, std::uint8_t* marks, const float* x, const WindowGrid& windows, bool stream);
+    /// dx = the sum of dy over those of the windows that a pixel reaches whose mark is the pixel's place; 0 where it
+    /// reaches none. `stream` stores dx past the caches.
+    void (*gather_largest)(float* dx, const std::uint8_t* marks, const float* dy, const WindowGrid& inputs,
+                           bool stream);
     /// y = the sum of each channel over a window / divisor.
     void (*mean)(float* y, const float* x, const Window& window, float divisor);
     /// dx = the sum of dy * share over the windows `outputs`; shares: one for each pixel of dy. None: 0.

@@ -67,15 +67,31 @@ inline Vec keep_inside(Vec g, Vec v, Vec lo, Vec hi) {
     const __mmask16 inside = _mm512_cmp_ps_mask(v, lo, _CMP_GT_OQ) & _mm512_cmp_ps_mask(v, hi, _CMP_LT_OQ);
     return _mm512_maskz_mov_ps(inside, g);
 }
-using VecInt = __m512i;
-inline VecInt broadcast_int(std::int32_t x) {
-    return _mm512_set1_epi32(x);
+// A number from 0 to 255 for each lane, a byte in memory; they wrap around.
+using Marks = __m128i;
+inline Marks broadcast_marks(int x) {
+    return _mm_set1_epi8(static_cast<char>(x));
 }
-inline void store_int(std::int32_t* p, VecInt v, Full) {
-    _mm512_storeu_si512(p, v);
+inline Marks add(Marks a, Marks b) {
+    return _mm_add_epi8(a, b);
 }
-inline void store_int(std::int32_t* p, VecInt v, Partial t) {
-    _mm512_mask_storeu_epi32(p, t.mask, v);
+inline Marks sub(Marks a, Marks b) {
+    return _mm_sub_epi8(a, b);
+}
+inline Marks choose_marks(__mmask16 which, Marks a, Marks b) {
+    return _mm_mask_mov_epi8(b, which, a);
+}
+inline void store_marks(std::uint8_t* p, Marks v, Full) {
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), v);
+}
+inline void store_marks(std::uint8_t* p, Marks v, Partial t) {
+    _mm_mask_storeu_epi8(p, t.mask, v);
+}
+inline __mmask16 marked(const std::uint8_t* p, Marks as, Full) {
+    return _mm_cmpeq_epi8_mask(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), as);
+}
+inline __mmask16 marked(const std::uint8_t* p, Marks as, Partial t) {
+    return _mm_mask_cmpeq_epi8_mask(t.mask, _mm_maskz_loadu_epi8(t.mask, p), as);
 }
 // Not a <= b, where b is a number: NaN exceeds every number, and nothing exceeds NaN.
 inline __mmask16 exceeds(Vec a, Vec b) {
@@ -84,23 +100,15 @@ inline __mmask16 exceeds(Vec a, Vec b) {
 inline Vec choose(__mmask16 which, Vec a, Vec b) {
     return _mm512_mask_mov_ps(b, which, a);
 }
-inline VecInt choose_int(__mmask16 which, VecInt a, VecInt b) {
-    return _mm512_mask_mov_epi32(b, which, a);
-}
-inline VecInt load_int(const std::int32_t* p, Full) {
-    return _mm512_loadu_si512(p);
-}
-inline VecInt load_int(const std::int32_t* p, Partial t) {
-    return _mm512_maskz_loadu_epi32(t.mask, p);
-}
 inline __mmask16 above(Vec a, Vec b) {
     return _mm512_cmp_ps_mask(a, b, _CMP_GT_OQ);
 }
+// a where it is above b, else b.
+inline Vec larger(Vec a, Vec b) {
+    return _mm512_max_ps(a, b);
+}
 inline bool has_nan(Vec a) {
     return _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q) != 0;
-}
-inline __mmask16 equal(VecInt a, VecInt b) {
-    return _mm512_cmpeq_epi32_mask(a, b);
 }
 inline Vec divide(Vec a, Vec b) {
     return _mm512_div_ps(a, b);
@@ -115,8 +123,9 @@ constexpr int kLanes = 8;
 using Vec = __m256;
 struct Partial {
     __m256i mask;
-    explicit Partial(int count)
-        : mask(_mm256_cmpgt_epi32(_mm256_set1_epi32(count), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))) {}
+    int count;
+    explicit Partial(int n)
+        : mask(_mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7))), count(n) {}
 };
 
 inline Vec zero() {
@@ -162,15 +171,40 @@ inline Vec clamp(Vec v, Vec lo, Vec hi) {
 inline Vec keep_inside(Vec g, Vec v, Vec lo, Vec hi) {
     return _mm256_and_ps(g, _mm256_and_ps(_mm256_cmp_ps(v, lo, _CMP_GT_OQ), _mm256_cmp_ps(v, hi, _CMP_LT_OQ)));
 }
-using VecInt = __m256i;
-inline VecInt broadcast_int(std::int32_t x) {
+// A number from 0 to 255 for each lane, a byte in memory; here they may leave that range on the way.
+using Marks = __m256i;
+inline Marks broadcast_marks(int x) {
     return _mm256_set1_epi32(x);
 }
-inline void store_int(std::int32_t* p, VecInt v, Full) {
-    _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
+inline Marks add(Marks a, Marks b) {
+    return _mm256_add_epi32(a, b);
 }
-inline void store_int(std::int32_t* p, VecInt v, Partial t) {
-    _mm256_maskstore_epi32(p, t.mask, v);
+inline Marks sub(Marks a, Marks b) {
+    return _mm256_sub_epi32(a, b);
+}
+inline Marks choose_marks(Vec which, Marks a, Marks b) {
+    return _mm256_blendv_epi8(b, a, _mm256_castps_si256(which));
+}
+inline std::int64_t packed_marks(Marks v) {
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
+    return _mm_cvtsi128_si64(_mm_packus_epi16(words, words));
+}
+inline void store_marks(std::uint8_t* p, Marks v, Full) {
+    const std::int64_t marks = packed_marks(v);
+    __builtin_memcpy(p, &marks, sizeof marks);
+}
+inline void store_marks(std::uint8_t* p, Marks v, Partial t) {
+    const std::int64_t marks = packed_marks(v);
+    __builtin_memcpy(p, &marks, static_cast<unsigned long>(t.count));
+}
+inline Vec marked(const std::uint8_t* p, Marks as, Full) {
+    const Marks marks = _mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(marks, as));
+}
+inline Vec marked(const std::uint8_t* p, Marks as, Partial t) {
+    std::uint8_t all[kLanes] = {};
+    __builtin_memcpy(all, p, static_cast<unsigned long>(t.count));
+    return marked(all, as, Full{});
 }
 // Not a <= b, where b is a number: NaN exceeds every number, and nothing exceeds NaN.
 inline Vec exceeds(Vec a, Vec b) {
@@ -179,23 +213,15 @@ inline Vec exceeds(Vec a, Vec b) {
 inline Vec choose(Vec which, Vec a, Vec b) {
     return _mm256_blendv_ps(b, a, which);
 }
-inline VecInt choose_int(Vec which, VecInt a, VecInt b) {
-    return _mm256_blendv_epi8(b, a, _mm256_castps_si256(which));
-}
-inline VecInt load_int(const std::int32_t* p, Full) {
-    return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-}
-inline VecInt load_int(const std::int32_t* p, Partial t) {
-    return _mm256_maskload_epi32(p, t.mask);
-}
 inline Vec above(Vec a, Vec b) {
     return _mm256_cmp_ps(a, b, _CMP_GT_OQ);
 }
+// a where it is above b, else b.
+inline Vec larger(Vec a, Vec b) {
+    return _mm256_max_ps(a, b);
+}
 inline bool has_nan(Vec a) {
     return _mm256_movemask_ps(_mm256_cmp_ps(a, a, _CMP_UNORD_Q)) != 0;
-}
-inline Vec equal(VecInt a, VecInt b) {
-    return _mm256_castsi256_ps(_mm256_cmpeq_epi32(a, b));
 }
 inline Vec divide(Vec a, Vec b) {
     return _mm256_div_ps(a, b);
@@ -260,42 +286,48 @@ inline Vec fma(Vec a, Vec b, Vec c) {
 inline Vec choose(VecMask which, Vec a, Vec b) {
     return reinterpret_cast<Vec>((which & reinterpret_cast<VecMask>(a)) | (~which & reinterpret_cast<VecMask>(b)));
 }
-using VecInt = VecMask;
-inline VecInt broadcast_int(std::int32_t x) {
-    return VecInt{x, x, x, x};
+// A number from 0 to 255 for each lane, a byte in memory; here they may leave that range on the way.
+using Marks = VecMask;
+inline Marks broadcast_marks(int x) {
+    return Marks{x, x, x, x};
 }
-inline void store_int(std::int32_t* p, VecInt v, Full) {
-    __builtin_memcpy(p, &v, sizeof v);
+inline Marks choose_marks(VecMask which, Marks a, Marks b) {
+    return (which & a) | (~which & b);
 }
-inline void store_int(std::int32_t* p, VecInt v, Partial t) {
+inline Marks add(Marks a, Marks b) {
+    return a + b;
+}
+inline Marks sub(Marks a, Marks b) {
+    return a - b;
+}
+inline void store_marks(std::uint8_t* p, Marks v, Partial t) {
     for (int i = 0; i < t.count; ++i) {
-        p[i] = v[i];
+        p[i] = static_cast<std::uint8_t>(v[i]);
     }
+}
+inline void store_marks(std::uint8_t* p, Marks v, Full) {
+    store_marks(p, v, Partial(kLanes));
+}
+inline VecMask marked(const std::uint8_t* p, Marks as, Partial t) {
+    Marks marks{-1, -1, -1, -1};
+    for (int i = 0; i < t.count; ++i) {
+        marks[i] = p[i];
+    }
+    return marks == as;
+}
+inline VecMask marked(const std::uint8_t* p, Marks as, Full) {
+    return marked(p, as, Partial(kLanes));
 }
 // Not a <= b, where b is a number: NaN exceeds every number, and nothing exceeds NaN.
 inline VecMask exceeds(Vec a, Vec b) {
     return ~(a <= b) & (b == b);
 }
-inline VecInt choose_int(VecMask which, VecInt a, VecInt b) {
-    return (which & a) | (~which & b);
-}
-inline VecInt load_int(const std::int32_t* p, Full) {
-    VecInt v;
-    __builtin_memcpy(&v, p, sizeof v);
-    return v;
-}
-inline VecInt load_int(const std::int32_t* p, Partial t) {
-    VecInt v{0, 0, 0, 0};
-    for (int i = 0; i < t.count; ++i) {
-        v[i] = p[i];
-    }
-    return v;
-}
-inline VecMask equal(VecInt a, VecInt b) {
-    return a == b;
-}
 inline VecMask above(Vec a, Vec b) {
     return a > b;
+}
+// a where it is above b, else b.
+inline Vec larger(Vec a, Vec b) {
+    return choose(a > b, a, b);
 }
 inline bool has_nan(Vec a) {
     const VecMask numbers = a == a;
@@ -322,6 +354,15 @@ inline bool can_stream(const float* p, int c) {
     return c % kLanes == 0 && reinterpret_cast<std::uintptr_t>(p) % (kLanes * sizeof(float)) == 0;
 }
 
+/// Stores past the caches, where can_stream() holds, or as usual.
+template <bool Stream, class Tag>
+inline void put(float* p, Vec v, Tag tag) {
+    if constexpr (Stream) {
+        store_past_caches(p, v);
+    } else {
+        store(p, v, tag);
+    }
+}
 /// Calls body(first_channel, vectors, tag) for tiles of Most, 4 (below 8), 2 or 1 vectors of channels (vectors: a type
 /// with a static `count`), the last one with a Partial tag where c is ragged. A tile's sums stay in registers while all
 /// rows go by.

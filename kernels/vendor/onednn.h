@@ -61,10 +61,10 @@ void softmax(float* probabilities, const float* logits, int n, int c);
 void global_average_pool_forward(float* y, const float* x, const Normalize* on_load, int n, int hw, int c);
 void global_average_pool_backward(float* dx, const float* dy, const float* x, const Normalize* on_load,
                                   const NormalizeBackward* before, int n, int hw, int c);
-/// What max pooling leaves for the backward pass has a form of the library's own, max_pool_marks() values.
+/// What max pooling leaves for the backward pass has a form of the library's own, max_pool_marks() bytes.
 std::int64_t max_pool_marks(const PoolShape& shape);
-void max_pool_forward(float* y, std::int32_t* marks, const float* x, const PoolShape& shape);
-void max_pool_backward(float* dx, const float* dy, const std::int32_t* marks, const PoolShape& shape);
+void max_pool_forward(float* y, std::uint8_t* marks, const float* x, const PoolShape& shape);
+void max_pool_backward(float* dx, const float* dy, const std::uint8_t* marks, const PoolShape& shape);
 void average_pool_forward(float* y, const float* x, const PoolShape& shape);
 void average_pool_backward(float* dx, const float* dy, const PoolShape& shape);
 

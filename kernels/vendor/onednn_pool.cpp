@@ -101,14 +101,14 @@ void global_average_pool_backward(float* dx, const float* dy, const float*, cons
 std::int64_t max_pool_marks(const PoolShape& shape) {
     check_pool(shape);
     const Handle primitive = forward_primitive(pooling("max pooling", dnnl::algorithm::pooling_max, shape));
-    return static_cast<std::int64_t>(primitive->layouts.at(DNNL_ARG_WORKSPACE).get_size() + 3) / 4;
+    return static_cast<std::int64_t>(primitive->layouts.at(DNNL_ARG_WORKSPACE).get_size());
 }
 
-void max_pool_forward(float* y, std::int32_t* marks, const float* x, const PoolShape& shape) {
+void max_pool_forward(float* y, std::uint8_t* marks, const float* x, const PoolShape& shape) {
     forward(pooling("max pooling", dnnl::algorithm::pooling_max, shape), y, marks, x);
 }
 
-void max_pool_backward(float* dx, const float* dy, const std::int32_t* marks, const PoolShape& shape) {
+void max_pool_backward(float* dx, const float* dy, const std::uint8_t* marks, const PoolShape& shape) {
     backward(pooling("max pooling's gradient", dnnl::algorithm::pooling_max, shape), dx, dy, marks);
 }
 

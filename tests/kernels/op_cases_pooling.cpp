@@ -135,8 +135,8 @@ template <class T>
 void max_pool_on_gpu([[maybe_unused]] T* y, [[maybe_unused]] const T* x, [[maybe_unused]] std::int64_t outputs,
                      [[maybe_unused]] const PoolShape& s) {
 #ifdef CUTIS_WITH_CUDA
-    const DeviceValues<std::int32_t> argmax(std::vector<std::int32_t>(static_cast<std::size_t>(outputs)));
-    cuda::max_pool_forward(y, argmax.data(), x, s, {});
+    const DeviceValues<std::uint8_t> marks(std::vector<std::uint8_t>(static_cast<std::size_t>(outputs)));
+    cuda::max_pool_forward(y, marks.data(), x, s, {});
     cuda::check(cudaDeviceSynchronize(), "max pool");
 #endif
 }
@@ -144,10 +144,10 @@ template <class T>
 void max_pool_gradient_on_gpu([[maybe_unused]] T* dx, [[maybe_unused]] const T* dy, [[maybe_unused]] const T* x,
                               [[maybe_unused]] std::int64_t outputs, [[maybe_unused]] const PoolShape& s) {
 #ifdef CUTIS_WITH_CUDA
-    const DeviceValues<std::int32_t> argmax(std::vector<std::int32_t>(static_cast<std::size_t>(outputs)));
+    const DeviceValues<std::uint8_t> marks(std::vector<std::uint8_t>(static_cast<std::size_t>(outputs)));
     const cuda::Scratch<T> y(outputs, {});
-    cuda::max_pool_forward(y.data(), argmax.data(), x, s, {});
-    cuda::max_pool_backward(dx, dy, static_cast<const std::int32_t*>(argmax.data()), s, {});
+    cuda::max_pool_forward(y.data(), marks.data(), x, s, {});
+    cuda::max_pool_backward(dx, dy, static_cast<const std::uint8_t*>(marks.data()), s, {});
     cuda::check(cudaDeviceSynchronize(), "max pool");
 #endif
 }
@@ -161,16 +161,16 @@ OpCase max_pool_case(const PoolShape& s) {
             .outputs = {activation({"y", size.y})},
             .run =
                 [=](const Inputs& in, const Outputs& out) {
-                    std::vector<std::int32_t> argmax(chosen);
-                    cpu::max_pool_forward(out[0], argmax.data(), in[0], s);
+                    std::vector<std::uint8_t> marks(chosen);
+                    cpu::max_pool_forward(out[0], marks.data(), in[0], s);
                 },
             .define = [=](const Arrays& in) { return Arrays{max_pool(in[0], s)}; },
             .backward =
                 [=](const Inputs& in, const float* dy, const Outputs& grad) {
-                    std::vector<std::int32_t> argmax(chosen);
+                    std::vector<std::uint8_t> marks(chosen);
                     std::vector<float> y(chosen);
-                    cpu::max_pool_forward(y.data(), argmax.data(), in[0], s);
-                    cpu::max_pool_backward(grad[0], dy, argmax.data(), s);
+                    cpu::max_pool_forward(y.data(), marks.data(), in[0], s);
+                    cpu::max_pool_backward(grad[0], dy, marks.data(), s);
                 },
             .run_cuda = cuda_forward([=]<class T>(const DeviceArrays& in, const DeviceArrays& out) {
                 max_pool_on_gpu<T>(out.get<T>(0), in.get<T>(0), size.y, s);

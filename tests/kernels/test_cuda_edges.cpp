@@ -8,11 +8,11 @@
 
 #include "kernels/batchnorm.h"
 #include "kernels/concat.h"
-#include "kernels/gather.h"
 #include "kernels/conv.h"
 #include "kernels/depthwise.h"
 #include "kernels/dropout.h"
 #include "kernels/elementwise.h"
+#include "kernels/gather.h"
 #include "kernels/lrn.h"
 #include "kernels/pool.h"
 #include "kernels/softmax_cross_entropy.h"
@@ -95,9 +95,9 @@ TYPED_TEST(CudaNothing, OfRows) {
 TYPED_TEST(CudaNothing, OfImagesInAPool) {
     using T = TypeParam;
     const T* const in = this->none();
-    const DeviceValues<std::int32_t> argmax(std::vector<std::int32_t>{});
-    cuda::max_pool_forward(this->none(), argmax.data(), in, PoolShape{0, 5, 5, kC, 3, 2, 1}, {});
-    cuda::max_pool_backward(this->none(), in, argmax.data(), PoolShape{0, 5, 5, kC, 3, 2, 1}, {});
+    const DeviceValues<std::uint8_t> marks(std::vector<std::uint8_t>{});
+    cuda::max_pool_forward(this->none(), marks.data(), in, PoolShape{0, 5, 5, kC, 3, 2, 1}, {});
+    cuda::max_pool_backward(this->none(), in, marks.data(), PoolShape{0, 5, 5, kC, 3, 2, 1}, {});
     cuda::average_pool_forward(this->none(), in, PoolShape{0, 5, 5, kC, 3, 2, 1}, {});
     cuda::average_pool_backward(this->none(), in, PoolShape{0, 5, 5, kC, 3, 2, 1}, {});
     cuda::adaptive_average_pool_forward(this->none(), in, AdaptivePoolShape{0, 5, 5, kC, 2, 3}, {});

@@ -237,13 +237,13 @@ TEST(Onednn, Pooling) {
         SCOPED_TRACE(::testing::Message() << s.h << "x" << s.w << " window " << s.window << " stride " << s.stride);
         const std::int64_t in = std::int64_t{s.n} * s.h * s.w * s.c, out = std::int64_t{s.n} * s.p() * s.q() * s.c;
         const Floats x = noise(in, 1), dy = noise(out, 2);
-        std::vector<std::int32_t> marks(static_cast<std::size_t>(onednn::max_pool_marks(s))),
-            argmax(static_cast<std::size_t>(out));
+        std::vector<std::uint8_t> marks(static_cast<std::size_t>(onednn::max_pool_marks(s))),
+            our_marks(static_cast<std::size_t>(out));
         Floats y = nan(out), our_y = y, dx = nan(in), our_dx = dx;
         onednn::max_pool_forward(y.data(), marks.data(), x.data(), s);
         onednn::max_pool_backward(dx.data(), dy.data(), marks.data(), s);
-        cpu::max_pool_forward(our_y.data(), argmax.data(), x.data(), s);
-        cpu::max_pool_backward(our_dx.data(), dy.data(), argmax.data(), s);
+        cpu::max_pool_forward(our_y.data(), our_marks.data(), x.data(), s);
+        cpu::max_pool_backward(our_dx.data(), dy.data(), our_marks.data(), s);
         expect_near(y, our_y, "max y");
         expect_near(dx, our_dx, "max dx");
         y = our_y = nan(out);

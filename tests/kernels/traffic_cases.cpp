@@ -140,17 +140,18 @@ void add_global_pool(Cases& cases, const char* type, int n, int hw, int c) {
 }
 
 // What max pooling chooses where all values are equal.
-std::vector<std::int32_t> first_pixels(const PoolShape& s) {
-    std::vector<std::int32_t> pixels;
+std::vector<std::uint8_t> first_marks(const PoolShape& s) {
+    std::vector<std::uint8_t> marks;
     for (int image = 0; image < s.n; ++image) {
         for (int p = 0; p < s.p(); ++p) {
             for (int q = 0; q < s.q(); ++q) {
-                const int first = s.rows().inputs_of(p).begin * s.w + s.columns().inputs_of(q).begin;
-                pixels.insert(pixels.end(), static_cast<std::size_t>(s.c), first);
+                const int row = s.rows().inputs_of(p).begin - s.rows().origin_of(p);
+                const int first = row * s.window + s.columns().inputs_of(q).begin - s.columns().origin_of(q);
+                marks.insert(marks.end(), static_cast<std::size_t>(s.c), static_cast<std::uint8_t>(first));
             }
         }
     }
-    return pixels;
+    return marks;
 }
 
 template <class T>
@@ -159,10 +160,10 @@ void add_pool(Cases& cases, const char* type, const PoolShape& s) {
     const std::string call = fmt::format("{} n {} {}x{} c {} window {} stride {} padding {}", type, s.n, s.h, s.w, s.c,
                                          s.window, s.stride, s.padding);
     cases.push_back({"max_pool_forward", call, cuda::max_pool_forward_traffic<T>(s), [=](DeviceMemory& m) {
-                         cuda::max_pool_forward<T>(m.zeros<T>(y), m.zeros<std::int32_t>(y), m.zeros<T>(x), s, {});
+                         cuda::max_pool_forward<T>(m.zeros<T>(y), m.zeros<std::uint8_t>(y), m.zeros<T>(x), s, {});
                      }});
     cases.push_back({"max_pool_backward", call, cuda::max_pool_backward_traffic<T>(s), [=](DeviceMemory& m) {
-                         cuda::max_pool_backward<T>(m.zeros<T>(x), m.zeros<T>(y), m.copy(first_pixels(s)), s, {});
+                         cuda::max_pool_backward<T>(m.zeros<T>(x), m.zeros<T>(y), m.copy(first_marks(s)), s, {});
                      }});
     cases.push_back({"average_pool_forward", call, cuda::average_pool_forward_traffic<T>(s),
                      [=](DeviceMemory& m) { cuda::average_pool_forward<T>(m.zeros<T>(y), m.zeros<T>(x), s, {}); }});
