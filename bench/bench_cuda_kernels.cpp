@@ -1,5 +1,5 @@
-// The CUDA kernels of MobileNetV2's training step on its own shapes, one by one: microseconds, GB/s of the bytes that
-// must move, and percent of the bandwidth that a copy reaches in the same process.
+// The CUDA kernels of training steps, one by one, on MobileNetV2's shapes and AlexNet's: microseconds, GB/s of the
+// bytes that must move, and percent of the bandwidth that a copy reaches in the same process.
 //
 //   bench_cuda_kernels [--batch=N,N..] [--smoke] [--once] [Google Benchmark's flags, as in
 //   --benchmark_filter=depthwise]

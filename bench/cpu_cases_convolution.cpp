@@ -277,20 +277,11 @@ std::vector<CpuCase> convolution_cases(const Workload& workload) {
             add("chain_depthwise_backward", shape, [=] { return depthwise_chain_backward(s); });
         }
     }
-    // AlexNet's, and the first of ResNet: the image of a smaller workload is smaller, too.
-    struct Dense {
-        int side, c, k, filter, stride, padding, groups;
-    };
-    const int large = workload.size;
-    for (const Dense& d :
-         {Dense{large, 3, 64, 11, 4, 2, 1}, Dense{27, 64, 192, 5, 1, 2, 1}, Dense{27, 96, 256, 5, 1, 2, 2},
-          Dense{13, 192, 384, 3, 1, 1, 1}, Dense{13, 384, 256, 3, 1, 1, 1}, Dense{13, 256, 256, 3, 1, 1, 1},
-          Dense{large, 3, 64, 7, 2, 3, 1}}) {
-        const ConvShape s{workload.batch, d.side, d.side, d.c, d.k, d.filter, d.filter, d.stride, d.padding, d.groups};
-        const std::string shape = fmt::format("{0}x{0}x{1}to{2}k{3}s{4}{5}", d.side, d.c, d.k, d.filter, d.stride,
-                                              d.groups > 1 ? fmt::format("g{}", d.groups) : "");
+    for (const ConvShape& s : dense_shapes(workload)) {
+        const std::string shape = fmt::format("{0}x{0}x{1}to{2}k{3}s{4}{5}", s.h, s.c, s.k, s.r, s.stride,
+                                              s.groups > 1 ? fmt::format("g{}", s.groups) : "");
         add("conv_forward", shape, [=] { return conv_forward(s); });
-        add("conv_backward", shape, [=] { return conv_backward(s, d.c > 3); });
+        add("conv_backward", shape, [=] { return conv_backward(s, s.c > 3); });
     }
     return cases;
 }

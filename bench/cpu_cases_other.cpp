@@ -277,16 +277,14 @@ std::vector<CpuCase> other_cases(const Workload& workload) {
         both("relu", shape, [elements = count](bool backward) { return activation(elements, backward); });
         add("sum", shape, [elements = count] { return sum(elements); });
     }
-    for (const PoolShape& s :
-         {PoolShape{n, 55, 55, 64, 3, 2, 0}, PoolShape{n, 27, 27, 192, 3, 2, 0}, PoolShape{n, 112, 112, 64, 3, 2, 1},
-          PoolShape{n, 28, 28, 480, 3, 2, 0, true}, PoolShape{n, 14, 14, 512, 3, 1, 1}}) {
+    for (const PoolShape& s : max_pool_shapes(workload)) {
         both("max_pool", fmt::format("{0}x{0}x{1}k3s{2}", s.h, s.c, s.stride),
              [=](bool backward) { return max_pool(s, backward); });
     }
     const PoolShape auxiliary{n, 14, 14, 512, 5, 3, 0};
     both("average_pool", "14x14x512k5s3", [=](bool backward) { return average_pool(auxiliary, backward); });
     both("global_average_pool", "7x7x1280", [=](bool backward) { return global_average_pool(n, 49, 1280, backward); });
-    for (const auto& [side, c] : {std::pair{55, 96}, std::pair{27, 256}}) {
+    for (const auto& [side, c] : response_norm_shapes(workload)) {
         const std::int64_t rows = std::int64_t{n} * side * side;
         both("local_response_norm", fmt::format("{0}x{0}x{1}", side, c),
              [rows, channels = c](bool backward) { return local_response_norm(rows, channels, backward); });
@@ -294,7 +292,7 @@ std::vector<CpuCase> other_cases(const Workload& workload) {
     add("concatenation", "28x28x64+128+32+32", [=] {
         return concatenation(std::int64_t{n} * 28 * 28, {64, 128, 32, 32});
     });
-    for (const auto& [c, k] : {std::pair{1280, 7}, std::pair{9216, 4096}, std::pair{4096, 4096}}) {
+    for (const auto& [c, k] : linear_shapes(workload)) {
         both("linear", fmt::format("{}to{}", c, k),
              [n, in = c, out = k](bool backward) { return linear(n, in, out, backward); });
     }

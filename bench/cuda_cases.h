@@ -71,7 +71,7 @@ struct NormArrays {
 };
 
 std::vector<CudaCase> depthwise_cases(const Workload& workload);
-std::vector<CudaCase> matrix_cases(const Workload& workload);  ///< pointwise convolutions, stem, linear layer
+std::vector<CudaCase> matrix_cases(const Workload& workload);  ///< convolutions but depthwise ones, linear layers
 std::vector<CudaCase> batchnorm_cases(const Workload& workload);
 std::vector<CudaCase> lstm_cases(const Workload& workload);
 std::vector<CudaCase> other_cases(const Workload& workload);  ///< pooling, loss, dropout, element-wise, optimisers

@@ -28,6 +28,13 @@ double flops_of(const LstmShape& s) {
     return static_cast<double>(s.n) * s.t * (8.0 * s.h * (s.c + s.h) + 30.0 * s.h);
 }
 
+#ifdef CUTIS_WITH_CUDNN
+template <class T>
+Tensor vendor_workspace(const LstmShape& s, const cuda::LstmOptions& options) {
+    return Tensor::empty({cudnn::lstm_workspace_bytes<T>(s, options.precision)}, DType::u8, gpu());
+}
+#endif
+
 template <class T>
 PreparedCall forward(const LstmShape& s, const cuda::LstmOptions& options) {
     Layer<T> layer(s);
@@ -43,7 +50,7 @@ PreparedCall forward(const LstmShape& s, const cuda::LstmOptions& options) {
     // The workspace on the first call: where the library is missing, that one says so.
     call.run_vendor = [=, workspace = Tensor(), last = Arrays().output(std::int64_t{s.n} * s.h)]() mutable {
         if (!workspace) {
-            workspace = Tensor::empty({cudnn::lstm_workspace_bytes<T>(s, options.precision)}, DType::u8, gpu());
+            workspace = vendor_workspace<T>(s, options);
         }
         cudnn::vendor_lstm_forward<T>(y.data<T>(), last.data(), workspace.raw(), layer.x.template data<T>(),
                                       layer.weights(), {}, s, options.precision, stream_of(gpu()));
@@ -62,13 +69,30 @@ PreparedCall backward(const LstmShape& s, const cuda::LstmOptions& options) {
            dw_ih = layer.arrays.template output<float>(std::int64_t{4} * s.h * s.c),
            dw_hh = layer.arrays.template output<float>(std::int64_t{4} * s.h * s.h),
            db = layer.arrays.template output<float>(4 * s.h);
-    return {layer.arrays.bytes(), 2.0 * flops_of(s), [=]() mutable {
-                const LstmGradientsT<T> gradients{
-                    .dx = dx.data<T>(), .dw_ih = dw_ih.data(), .dw_hh = dw_hh.data(), .db = db.data()};
-                cuda::lstm_backward<T>(gradients, dy.data<T>(), nullptr, layer.x.template data<T>(), y.data<T>(),
-                                       {gates.data<T>(), cells.data()}, layer.weights(), {}, s, options,
+    auto gradients = [=]() mutable {
+        return LstmGradientsT<T>{
+            .dx = dx.template data<T>(), .dw_ih = dw_ih.data(), .dw_hh = dw_hh.data(), .db = db.data()};
+    };
+    PreparedCall call{layer.arrays.bytes(), 2.0 * flops_of(s), [=]() mutable {
+                          cuda::lstm_backward<T>(gradients(), dy.data<T>(), nullptr, layer.x.template data<T>(),
+                                                 y.data<T>(), {gates.data<T>(), cells.data()}, layer.weights(), {}, s,
+                                                 options, stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    // What its forward pass leaves is read once, and has no meaning in later calls; it takes as long.
+    call.run_vendor = [=, workspace = Tensor(), last = Arrays().output(std::int64_t{s.n} * s.h)]() mutable {
+        if (!workspace) {
+            workspace = vendor_workspace<T>(s, options);
+            Tensor output = Arrays().output<T>(values);
+            cudnn::vendor_lstm_forward<T>(output.data<T>(), last.data(), workspace.raw(), layer.x.template data<T>(),
+                                          layer.weights(), {}, s, options.precision, stream_of(gpu()));
+        }
+        cudnn::vendor_lstm_backward<T>(gradients(), dy.data<T>(), nullptr, layer.x.template data<T>(), y.data<T>(),
+                                       last.data(), workspace.raw(), layer.weights(), {}, s, options.precision,
                                        stream_of(gpu()));
-            }};
+    };
+#endif
+    return call;
 }
 
 template <class T>
@@ -95,7 +119,7 @@ std::vector<CudaCase> lstm_cases(const Workload& workload) {
     const ConvLayer last = conv_layers(workload).back();
     const bool small = last.side_out == 1;
     const int steps = small ? 3 : last.side_out * last.side_out;
-    for (const int h : small ? std::vector<int>{16} : std::vector<int>{64, 128, 256}) {
+    for (const int h : small ? std::vector<int>{16} : std::vector<int>{64, 128, 256, 512, 1024}) {
         const LstmShape shape{workload.batch, steps, small ? 24 : last.k, h};
         add<float>(cases, shape);
         add<BFloat16>(cases, shape);

@@ -73,82 +73,144 @@ PreparedCall pointwise_forward(const Product& p, bool fused, MatrixPath path, Ma
 }
 
 template <class T>
-PreparedCall pointwise_backward(const Product& p, MatrixPath path, MatrixPrecision precision) {
+PreparedCall pointwise_backward(const Product& p, bool fused, MatrixPath path, MatrixPrecision precision) {
     Arrays arrays;
-    const bool behind = follows_batchnorm(p);
+    const bool behind = fused && follows_batchnorm(p);
     const Tensor x = arrays.input<T>(p.rows * p.c), w = arrays.input<T>(std::int64_t{p.c} * p.k),
-                 g = arrays.input<T>(p.rows * p.k), y = arrays.input<T>(p.rows * p.k);
+                 g = arrays.input<T>(p.rows * p.k), y = fused ? arrays.input<T>(p.rows * p.k) : Tensor();
     Tensor dx = arrays.output<T>(p.rows * p.c), dw = arrays.output(std::int64_t{p.c} * p.k);
-    return {arrays.bytes(), 2.0 * p.flops(), [=, before = NormArrays(p.c), after = NormArrays(p.k)]() mutable {
-                const ChosenPath chosen(path);
-                const Normalize normalize = before.normalize();
-                const NormalizeBackward sums = before.backward();
-                const GradientOnLoadT<T> gradient = after.on_load<T>(y);
-                cuda::pointwise_backward<T>(dx.data<T>(), dw.data(), g.data<T>(), &gradient, x.data<T>(),
-                                            behind ? &normalize : nullptr, behind ? &sums : nullptr, nullptr,
-                                            w.data<T>(), p.rows, p.c, p.k, precision, stream_of(gpu()));
-            }};
+    PreparedCall call{
+        arrays.bytes(), 2.0 * p.flops(), [=, before = NormArrays(p.c), after = NormArrays(p.k)]() mutable {
+            const ChosenPath chosen(path);
+            const Normalize normalize = before.normalize();
+            const NormalizeBackward sums = before.backward();
+            GradientOnLoadT<T> gradient{};
+            if (fused) {
+                gradient = after.on_load<T>(y);
+            }
+            cuda::pointwise_backward<T>(dx.data<T>(), dw.data(), g.data<T>(), fused ? &gradient : nullptr, x.data<T>(),
+                                        behind ? &normalize : nullptr, behind ? &sums : nullptr, nullptr, w.data<T>(),
+                                        p.rows, p.c, p.k, precision, stream_of(gpu()));
+        }};
+#ifdef CUTIS_WITH_CUDNN
+    if (!fused) {
+        call.run_vendor = [=]() mutable {
+            cudnn::pointwise_backward<T>(dx.data<T>(), dw.data(), g.data<T>(), nullptr, x.data<T>(), nullptr, nullptr,
+                                         nullptr, w.data<T>(), p.rows, p.c, p.k, precision, stream_of(gpu()));
+        };
+    }
+#endif
+    return call;
 }
 
-/// The stem: its input is the image, which gets no gradient.
+std::int64_t values_in(const ConvShape& s) {
+    return std::int64_t{s.n} * s.h * s.w * s.c;
+}
+std::int64_t values_out(const ConvShape& s) {
+    return std::int64_t{s.n} * s.p() * s.q() * s.k;
+}
+std::int64_t filter_values(const ConvShape& s) {
+    return std::int64_t{s.k} * s.r * s.s * s.c / s.groups;
+}
+double flops_of(const ConvShape& s) {
+    return 2.0 * static_cast<double>(values_out(s)) * s.r * s.s * s.c / s.groups;
+}
+
+/// fused: with the batchnorm behind it.
 template <class T>
-PreparedCall stem_forward(const ConvShape& s, MatrixPrecision precision) {
+PreparedCall conv_forward(const ConvShape& s, bool fused, MatrixPrecision precision) {
     Arrays arrays;
-    const std::int64_t out = std::int64_t{s.n} * s.p() * s.q() * s.k;
-    const Tensor x = arrays.input<T>(std::int64_t{s.n} * s.h * s.w * s.c), w = arrays.input<T>(s.k * s.r * s.s * s.c);
-    Tensor y = arrays.output<T>(out);
-    return {arrays.bytes(), 2.0 * static_cast<double>(out) * s.r * s.s * s.c, [=, after = NormArrays(s.k)]() mutable {
-                const BatchStatistics statistics = after.statistics();
-                cuda::conv_forward<T>(y.data<T>(), x.data<T>(), w.data<T>(), nullptr, s, &statistics, precision,
-                                      stream_of(gpu()));
-            }};
+    const Tensor x = arrays.input<T>(values_in(s)), w = arrays.input<T>(filter_values(s));
+    Tensor y = arrays.output<T>(values_out(s));
+    PreparedCall call{arrays.bytes(), flops_of(s), [=, after = NormArrays(s.k)]() mutable {
+                          const BatchStatistics statistics = after.statistics();
+                          cuda::conv_forward<T>(y.data<T>(), x.data<T>(), w.data<T>(), nullptr, s,
+                                                fused ? &statistics : nullptr, precision, stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    if (!fused) {
+        call.run_vendor = [=]() mutable {
+            cudnn::conv_forward<T>(y.data<T>(), x.data<T>(), w.data<T>(), nullptr, s, nullptr, precision,
+                                   stream_of(gpu()));
+        };
+    }
+#endif
+    return call;
 }
 
+/// An image gets no gradient.
 template <class T>
-PreparedCall stem_backward(const ConvShape& s, MatrixPrecision precision) {
+PreparedCall conv_backward(const ConvShape& s, bool fused, MatrixPrecision precision) {
     Arrays arrays;
-    const std::int64_t out = std::int64_t{s.n} * s.p() * s.q() * s.k;
-    const Tensor x = arrays.input<T>(std::int64_t{s.n} * s.h * s.w * s.c), w = arrays.input<T>(s.k * s.r * s.s * s.c),
-                 g = arrays.input<T>(out), y = arrays.input<T>(out);
-    Tensor dw = arrays.output(s.k * s.r * s.s * s.c);
-    return {arrays.bytes(), 2.0 * static_cast<double>(out) * s.r * s.s * s.c, [=, after = NormArrays(s.k)]() mutable {
-                const GradientOnLoadT<T> gradient = after.on_load<T>(y);
-                cuda::conv_backward<T>(nullptr, dw.data(), nullptr, g.data<T>(), &gradient, x.data<T>(), w.data<T>(), s,
-                                       precision, stream_of(gpu()));
-            }};
+    const bool image = s.c == 3;
+    const Tensor x = arrays.input<T>(values_in(s)), w = arrays.input<T>(filter_values(s)),
+                 g = arrays.input<T>(values_out(s)), y = fused ? arrays.input<T>(values_out(s)) : Tensor();
+    Tensor dw = arrays.output(filter_values(s)), dx = image ? Tensor() : arrays.output<T>(values_in(s));
+    PreparedCall call{arrays.bytes(), flops_of(s) * (image ? 1.0 : 2.0), [=, after = NormArrays(s.k)]() mutable {
+                          GradientOnLoadT<T> gradient{};
+                          if (fused) {
+                              gradient = after.on_load<T>(y);
+                          }
+                          cuda::conv_backward<T>(image ? nullptr : dx.data<T>(), dw.data(), nullptr, g.data<T>(),
+                                                 fused ? &gradient : nullptr, x.data<T>(), w.data<T>(), s, precision,
+                                                 stream_of(gpu()));
+                      }};
+#ifdef CUTIS_WITH_CUDNN
+    if (!fused) {
+        call.run_vendor = [=]() mutable {
+            cudnn::conv_backward<T>(image ? nullptr : dx.data<T>(), dw.data(), nullptr, g.data<T>(), nullptr,
+                                    x.data<T>(), w.data<T>(), s, precision, stream_of(gpu()));
+        };
+    }
+#endif
+    return call;
 }
 
+/// By our own product; the vendor's is cuBLASLt's between the same kernels.
 template <class T>
 PreparedCall linear(const Product& p, bool backward, MatrixPrecision precision) {
     Arrays arrays;
     const Tensor x = arrays.input<T>(p.rows * p.c), w = arrays.input<T>(std::int64_t{p.c} * p.k);
-    if (!backward) {
-        const Tensor bias = arrays.input(p.k);
-        Tensor y = arrays.output<T>(p.rows * p.k);
-        return {arrays.bytes(), p.flops(), [=]() mutable {
-                    cuda::linear_forward<T>(y.data<T>(), x.data<T>(), w.data<T>(), bias.data(), p.rows, p.c, p.k,
-                                            precision, stream_of(gpu()));
-                }};
-    }
-    const Tensor dy = arrays.input<T>(p.rows * p.k);
-    Tensor dx = arrays.output<T>(p.rows * p.c), dw = arrays.output(std::int64_t{p.c} * p.k), db = arrays.output(p.k);
-    return {arrays.bytes(), 2.0 * p.flops(), [=]() mutable {
-                cuda::linear_backward<T>(dx.data<T>(), dw.data(), db.data(), dy.data<T>(), x.data<T>(), w.data<T>(),
-                                         p.rows, p.c, p.k, precision, stream_of(gpu()));
-            }};
+    const Tensor bias = backward ? Tensor() : arrays.input(p.k),
+                 dy = backward ? arrays.input<T>(p.rows * p.k) : Tensor();
+    Tensor y = backward ? Tensor() : arrays.output<T>(p.rows * p.k);
+    Tensor dx = backward ? arrays.output<T>(p.rows * p.c) : Tensor();
+    Tensor dw = backward ? arrays.output(std::int64_t{p.c} * p.k) : Tensor();
+    Tensor db = backward ? arrays.output(p.k) : Tensor();
+    const auto by = [=](MatrixPath path) {
+        return [=]() mutable {
+            const ChosenPath chosen(path);
+            if (backward) {
+                cuda::linear_backward<T>(dx.template data<T>(), dw.data(), db.data(), dy.template data<T>(),
+                                         x.template data<T>(), w.template data<T>(), p.rows, p.c, p.k, precision,
+                                         stream_of(gpu()));
+            } else {
+                cuda::linear_forward<T>(y.template data<T>(), x.template data<T>(), w.template data<T>(), bias.data(),
+                                        p.rows, p.c, p.k, precision, stream_of(gpu()));
+            }
+        };
+    };
+    return {arrays.bytes(), p.flops() * (backward ? 2.0 : 1.0), by(MatrixPath::own), by(MatrixPath::cublaslt)};
 }
 
 template <class T>
 void add(std::vector<CudaCase>& cases, const Workload& workload, MatrixPrecision precision) {
     const char* const type = precision == MatrixPrecision::tf32 ? "tf32" : type_name<T>();
-    int features = 0;
+    const auto conv = [&](const ConvShape& s, std::initializer_list<bool> forms) {
+        const std::string shape = fmt::format("{}x{}x{}_k{}_r{}_stride{}{}", s.h, s.w, s.c, s.k, s.r, s.stride,
+                                              s.groups > 1 ? fmt::format("_groups{}", s.groups) : "");
+        for (const bool fused : forms) {
+            const char* const form = fused ? "fused" : "plain";
+            cases.push_back({fmt::format("conv_forward.{}", form), type, shape,
+                             [=] { return conv_forward<T>(s, fused, precision); }});
+            cases.push_back({fmt::format("conv_backward.{}", form), type, shape,
+                             [=] { return conv_backward<T>(s, fused, precision); }});
+        }
+    };
     for (const ConvLayer& layer : conv_layers(workload)) {
-        features = layer.k;
         if (layer.kind == "conv") {
             const ConvShape s{workload.batch, layer.side, layer.side, layer.c, layer.k, 3, 3, 2, 1};
-            const std::string shape = fmt::format("{}x{}x{}_k{}_r3_stride2", s.h, s.w, s.c, s.k);
-            cases.push_back({"stem_forward.fused", type, shape, [=] { return stem_forward<T>(s, precision); }});
-            cases.push_back({"stem_backward.fused", type, shape, [=] { return stem_backward<T>(s, precision); }});
+            conv(s, {true, false});
         }
         if (layer.kind != "pointwise") {
             continue;
@@ -161,14 +223,21 @@ void add(std::vector<CudaCase>& cases, const Workload& workload, MatrixPrecision
                              [=] { return pointwise_forward<T>(p, false, path, precision); }});
             cases.push_back({fmt::format("pointwise_forward.fused_{}", way.name), type, shape,
                              [=] { return pointwise_forward<T>(p, true, path, precision); }});
+            cases.push_back({fmt::format("pointwise_backward.plain_{}", way.name), type, shape,
+                             [=] { return pointwise_backward<T>(p, false, path, precision); }});
             cases.push_back({fmt::format("pointwise_backward.fused_{}", way.name), type, shape,
-                             [=] { return pointwise_backward<T>(p, path, precision); }});
+                             [=] { return pointwise_backward<T>(p, true, path, precision); }});
         }
     }
-    const Product classifier{workload.batch, features, 7};
-    const std::string shape = fmt::format("{}_k{}", classifier.c, classifier.k);
-    cases.push_back({"linear_forward.plain", type, shape, [=] { return linear<T>(classifier, false, precision); }});
-    cases.push_back({"linear_backward.plain", type, shape, [=] { return linear<T>(classifier, true, precision); }});
+    for (const ConvShape& s : dense_shapes(workload)) {
+        conv(s, {false});
+    }
+    for (const auto& [c, k] : linear_shapes(workload)) {
+        const Product p{workload.batch, c, k};
+        const std::string shape = fmt::format("{}_k{}", c, k);
+        cases.push_back({"linear_forward.own", type, shape, [=] { return linear<T>(p, false, precision); }});
+        cases.push_back({"linear_backward.own", type, shape, [=] { return linear<T>(p, true, precision); }});
+    }
 }
 
 }  // namespace

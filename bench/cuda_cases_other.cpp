@@ -10,6 +10,7 @@
 #include "kernels/augment.h"
 #include "kernels/dropout.h"
 #include "kernels/elementwise.h"
+#include "kernels/lrn.h"
 #include "kernels/optimizer.h"
 #include "kernels/pool.h"
 #include "kernels/softmax_cross_entropy.h"
@@ -50,6 +51,47 @@ PreparedCall max_pool_forward(const PoolShape& s) {
     Tensor y = arrays.output<T>(out), marks = Tensor::empty({out}, DType::u8, gpu());
     return {arrays.bytes() + static_cast<double>(out), 9.0 * static_cast<double>(out), [=]() mutable {
                 cuda::max_pool_forward<T>(y.data<T>(), marks.data<std::uint8_t>(), x.data<T>(), s, stream_of(gpu()));
+            }};
+}
+
+template <class T>
+PreparedCall max_pool_backward(const PoolShape& s) {
+    Arrays arrays;
+    const std::int64_t out = std::int64_t{s.n} * s.p() * s.q() * s.c;
+    const Tensor dy = arrays.input<T>(out), marks = Tensor::zeros({out}, DType::u8, gpu());
+    Tensor dx = arrays.output<T>(std::int64_t{s.n} * s.h * s.w * s.c);
+    return {arrays.bytes() + static_cast<double>(out), static_cast<double>(out), [=]() mutable {
+                cuda::max_pool_backward<T>(dx.data<T>(), dy.data<T>(), marks.data<std::uint8_t>(), s, stream_of(gpu()));
+            }};
+}
+
+template <class T>
+PreparedCall response_norm(std::int64_t rows, int c, bool backward) {
+    Arrays arrays;
+    const Tensor x = arrays.input<T>(rows * c), dy = backward ? arrays.input<T>(rows * c) : Tensor();
+    Tensor y = arrays.output<T>(rows * c);
+    return {arrays.bytes(), (backward ? 25.0 : 15.0) * static_cast<double>(rows * c), [=]() mutable {
+                if (backward) {
+                    cuda::local_response_norm_backward<T>(y.data<T>(), dy.data<T>(), x.data<T>(), {}, rows, c,
+                                                          stream_of(gpu()));
+                } else {
+                    cuda::local_response_norm_forward<T>(y.data<T>(), x.data<T>(), {}, rows, c, stream_of(gpu()));
+                }
+            }};
+}
+
+template <class T>
+PreparedCall relu(std::int64_t n, bool backward) {
+    Arrays arrays;
+    const Tensor x = arrays.input<T>(n), dy = backward ? arrays.input<T>(n) : Tensor();
+    Tensor y = arrays.output<T>(n);
+    return {arrays.bytes(), static_cast<double>(n), [=]() mutable {
+                if (backward) {
+                    cuda::activation_backward<T>(y.data<T>(), dy.data<T>(), x.data<T>(), Activation::relu, n,
+                                                 stream_of(gpu()));
+                } else {
+                    cuda::activation_forward<T>(y.data<T>(), x.data<T>(), Activation::relu, n, stream_of(gpu()));
+                }
             }};
 }
 
@@ -222,9 +264,20 @@ void add_cases(std::vector<CudaCase>& cases, const Workload& workload) {
     const std::string pooled = fmt::format("hw{}_c{}", hw, c);
     one("global_average_pool_forward.fused", pooled, [=] { return global_pool_forward<T>(n, hw, c); });
     one("global_average_pool_backward.fused", pooled, [=] { return global_pool_backward<T>(n, hw, c); });
-    const PoolShape window{n, layers.front().side_out, layers.front().side_out, layers.front().k, 3, 2, 1};
-    one("max_pool_forward.plain", fmt::format("{}x{}x{}_window3_stride2", window.h, window.w, window.c),
-        [=] { return max_pool_forward<T>(window); });
+    for (const PoolShape& s : max_pool_shapes(workload)) {
+        const std::string shape = fmt::format("{}x{}x{}_window{}_stride{}", s.h, s.w, s.c, s.window, s.stride);
+        one("max_pool_forward.plain", shape, [=] { return max_pool_forward<T>(s); });
+        one("max_pool_backward.plain", shape, [=] { return max_pool_backward<T>(s); });
+    }
+    for (const auto& [side, channels] : response_norm_shapes(workload)) {
+        const std::string shape = fmt::format("{0}x{0}x{1}", side, channels);
+        for (const bool backward : {false, true}) {
+            one(backward ? "local_response_norm_backward.plain" : "local_response_norm_forward.plain", shape,
+                [=, rows = std::int64_t{n} * side * side, k = channels] {
+                    return response_norm<T>(rows, k, backward);
+                });
+        }
+    }
     one("softmax_cross_entropy_forward.plain", "c7", [=] { return loss<T>(n, 7, false); });
     one("softmax_cross_entropy_backward.plain", "c7", [=] { return loss<T>(n, 7, true); });
     for (const char* preset : {"light", "full"}) {
@@ -236,6 +289,8 @@ void add_cases(std::vector<CudaCase>& cases, const Workload& workload) {
     const std::int64_t values = std::int64_t{n} * widest.side_out * widest.side_out * widest.k;
     const std::string shape = fmt::format("{}x{}x{}", widest.side_out, widest.side_out, widest.k);
     one("add.plain", shape, [=] { return add<T>(values); });
+    one("relu_forward.plain", shape, [=] { return relu<T>(values, false); });
+    one("relu_backward.plain", shape, [=] { return relu<T>(values, true); });
     if (sizeof(T) == 2) {
         one("cast.to_bf16", shape, [=] { return cast_to_bf16(values); });
     }

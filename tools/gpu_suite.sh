@@ -279,9 +279,9 @@ part_bench() {
   bench=$(program bench_cuda_kernels)
   [ "$smoke" = false ] || options=(--smoke)
   [ -z "${GPU_SUITE_BATCH:-}" ] || options+=("--batch=$GPU_SUITE_BATCH")
-  for family in depthwise pointwise 'stem|linear' batchnorm lstm rest; do
+  for family in depthwise pointwise 'conv|linear' batchnorm lstm rest; do
     local filter="^($family)"
-    [ "$family" != rest ] || filter='-^(depthwise|pointwise|stem|linear|batchnorm|lstm)'
+    [ "$family" != rest ] || filter='-^(depthwise|pointwise|conv|linear|batchnorm|lstm)'
     family=${family%|*}
     job "$family" "$bench" "${options[@]}" "--benchmark_filter=$filter" "--benchmark_out=$work/$family.json" --benchmark_out_format=json
   done
