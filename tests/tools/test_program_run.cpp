@@ -389,6 +389,58 @@ TEST(ProgramRun, TheGpuJudgesAndPredictsAsTheCpuDoes) {
 }
 #endif
 
+#ifdef CUTIS_WITH_ONEDNN
+// At gentle rates: at others the networks drift apart as they do by any other rounding (docs/precision.md).
+TEST(ProgramRun, VendorsKernelsFollowOursOnTheSample) {
+    const TempDir folder;
+    const fs::path sample = fs::path(CUTIS_SOURCE_DIR) / "tools/sample";
+    const std::string data = (folder / "sample.cutis").string();
+    ASSERT_TRUE(succeeded(
+        cutis_program({"prepare", "--images", (sample / "ham10000/images").string(), "--metadata",
+                       (sample / "ham10000/HAM10000_metadata.csv").string(), "--size", "112", "--out", data})));
+    std::vector<std::vector<double>> losses;
+    for (const char* backend : {"native", "vendor"}) {
+        const fs::path run = folder / backend;
+        ASSERT_TRUE(succeeded(cutis_program({"train",
+                                             "--data",
+                                             data,
+                                             "--init",
+                                             (sample / "weights/mobilenet_v2_imagenet_features.safetensors").string(),
+                                             "--batch-size",
+                                             "32",
+                                             "--steps",
+                                             "20",
+                                             "--optimizer",
+                                             "sgd",
+                                             "--lr",
+                                             "0.0002",
+                                             "--warmup",
+                                             "20",
+                                             "--device",
+                                             "cpu",
+                                             "--backend",
+                                             backend,
+                                             "--log-every",
+                                             "1",
+                                             "--out",
+                                             run.string()})));
+        losses.emplace_back();
+        std::ifstream lines(run / "metrics.jsonl");
+        for (std::string line; std::getline(lines, line);) {
+            if (const nlohmann::json record = nlohmann::json::parse(line); record.at("kind") == "step") {
+                losses.back().push_back(record.at("loss").get<double>());
+            }
+        }
+        ASSERT_EQ(losses.back().size(), 20u);
+    }
+    for (std::size_t i = 0; i < 20; ++i) {
+        EXPECT_NEAR(losses[0][i], losses[1][i], 1e-3) << "step " << i + 1;
+    }
+    EXPECT_NE(losses[0], losses[1]);
+    EXPECT_LT(losses[0].back(), losses[0].front() - 0.05);  // it learns
+}
+#endif
+
 TEST(ProgramRun, SaysWhichWeightsCannotPredict) {
     const TempDir folder;
     const std::string features = CUTIS_SOURCE_DIR "/tools/sample/weights/mobilenet_v2_imagenet_features.safetensors";
