@@ -13,12 +13,12 @@
 // Each thread owns a contiguous run of output rows, over image borders. It keeps a ring of three input rows, normalised
 // as they come in and padded by a zero pixel on both sides, so that each value of x is read and normalised once (and
 // twice at the seam between two threads), and the inner loop has no border cases. The backward pass keeps a second ring
-// for dy and takes both gradients from the same sweep.
+// for dy and takes both gradients from the same sweep. A forward pass that normalises nothing can do without the copy.
 
 namespace cutis::cpu {
 namespace {
 
-enum Slot { kInputRing, kGradientRing, kDw, kRow };
+enum Slot { kInputRing, kGradientRing, kDw, kRow, kEdge };
 
 // Three rows of one image, padded left and right; rows outside the image are zero.
 class RowRing {
@@ -92,6 +92,57 @@ auto input_filler(const float* image, const Normalize* on_load, const DepthwiseS
     };
 }
 
+// Output rows of an image as it lies in memory, which costs no copy: the inner loop runs over it, but for the first and
+// the last window, whose parts outside are zero.
+class ImageRows {
+  public:
+    ImageRows(const DepthwiseShape& s) : s_(s), scratch_(thread_scratch(kEdge, std::int64_t{s.w + 9} * s.c)) {
+        std::memset(zero_row(), 0, static_cast<std::size_t>(s.w) * static_cast<std::size_t>(s.c) * sizeof(float));
+    }
+
+    /// The first `columns` outputs of `row`; what else there is as in RowKernels::depthwise_row.
+    void convolve(float* y, float* sum, float* square, const float* image, int row, const float* w, const float* center,
+                  int columns, bool stream) const {
+        const float* rows[3];
+        for (int i = 0; i < 3; ++i) {
+            const int h = row * s_.stride - 1 + i;
+            rows[i] = h >= 0 && h < s_.h ? image + std::int64_t{h} * s_.w * s_.c : zero_row();
+        }
+        const int inside =
+            s_.w >= 2 ? std::min((s_.w - 2) / s_.stride + 1, columns) : 1;  // windows 1 .. inside - 1 are
+        edge(y, sum, square, rows, w, center, 0);
+        if (inside > 1) {
+            const std::int64_t first = std::int64_t{s_.stride - 1} * s_.c;
+            simd::row_kernels().depthwise_row(y + s_.c, sum, square, rows[0] + first, rows[1] + first, rows[2] + first,
+                                              w, center, inside - 1, s_.c, s_.stride, stream);
+        }
+        for (int column = inside; column < columns; ++column) {
+            edge(y, sum, square, rows, w, center, column);
+        }
+    }
+
+  private:
+    float* zero_row() const { return scratch_ + std::int64_t{9} * s_.c; }
+
+    void edge(float* y, float* sum, float* square, const float* const (&rows)[3], const float* w, const float* center,
+              int column) const {
+        const std::int64_t c = s_.c;
+        for (int i = 0; i < 9; ++i) {
+            const int at = column * s_.stride - 1 + i % 3;
+            if (at >= 0 && at < s_.w) {
+                std::copy_n(rows[i / 3] + at * c, c, scratch_ + i * c);
+            } else {
+                std::fill_n(scratch_ + i * c, c, 0.0f);
+            }
+        }
+        simd::row_kernels().depthwise_row(y + column * c, sum, square, scratch_, scratch_ + 3 * c, scratch_ + 6 * c, w,
+                                          center, 1, s_.c, s_.stride, false);
+    }
+
+    const DepthwiseShape& s_;
+    float* scratch_;  // a window, then a row of zeros
+};
+
 }  // namespace
 
 void depthwise_forward(float* y, const float* x, const float* w, const Normalize* on_load,
@@ -106,24 +157,44 @@ void depthwise_forward(float* y, const float* x, const float* w, const Normalize
     }
     const bool stream = sums && too_large_to_cache(std::int64_t{s.n} * p * q * c);
     parallel_for(static_cast<std::int64_t>(s.n) * p, 4, [&](std::int64_t begin, std::int64_t end, int thread) {
-        RowRing ring(kInputRing, s.h, s.w, c);
+        std::optional<RowRing> ring;
+        std::optional<ImageRows> rows;
+        // A row that fits into the first-level cache need not be copied there in order, but for narrow images at stride
+        // 1: their copies are read three times, and too much of a row is edges.
+        const bool as_it_lies = std::int64_t{s.w} * c <= 8192 && (s.stride == 2 || s.w >= 64);
+        if (on_load != nullptr || !as_it_lies) {
+            ring.emplace(kInputRing, s.h, s.w, c);
+        } else {
+            rows.emplace(s);
+        }
         for_images(begin, end, p, [&](std::int64_t image, int first, int last) {
-            const auto fill = input_filler(x + image * s.h * s.w * c, on_load, s);
-            ring.restart();
+            const float* const in = x + image * s.h * s.w * c;
+            const auto fill = input_filler(in, on_load, s);
+            if (ring) {
+                ring->restart();
+            }
             for (int row = first; row < last; ++row) {
                 const int h = row * s.stride;
-                ring.advance(h + 1, fill);
                 float* const out = y + ((image * p + row) * q) * c;
-                const float *r0 = ring.row(h - 1), *r1 = ring.row(h), *r2 = ring.row(h + 1);
-                const float* center = nullptr;
-                if (sums) {
-                    if (!sums->has_center(thread)) {
-                        kernels.depthwise_row(out, nullptr, nullptr, r0, r1, r2, w, nullptr, 1, c, s.stride, false);
-                    }
-                    center = sums->center(thread, out);
+                if (ring) {
+                    ring->advance(h + 1, fill);
                 }
-                kernels.depthwise_row(out, sums ? sums->first(thread) : nullptr, sums ? sums->second(thread) : nullptr,
-                                      r0, r1, r2, w, center, q, c, s.stride, stream);
+                const auto convolve = [&](float* sum, float* square, const float* center, int columns, bool past) {
+                    if (ring) {
+                        kernels.depthwise_row(out, sum, square, ring->row(h - 1), ring->row(h), ring->row(h + 1), w,
+                                              center, columns, c, s.stride, past);
+                    } else {
+                        rows->convolve(out, sum, square, in, row, w, center, columns, past);
+                    }
+                };
+                if (!sums) {
+                    convolve(nullptr, nullptr, nullptr, q, stream);
+                    continue;
+                }
+                if (!sums->has_center(thread)) {
+                    convolve(nullptr, nullptr, nullptr, 1, false);
+                }
+                convolve(sums->first(thread), sums->second(thread), sums->center(thread, out), q, stream);
             }
             if (sums) {
                 sums->end_block(thread, static_cast<std::int64_t>(last - first) * q);

@@ -151,32 +151,44 @@ void gradient_reduce(float* g_masked, float* sum, float* product, const float* g
 }
 
 // A block of channels keeps its nine taps in registers and slides along the row. Two accumulators shorten the chain of
-// dependent multiply-adds from nine to five.
-template <int Stride, bool Stream, class Tag>
+// dependent multiply-adds from nine to five. At stride 2 a window's last column is the next one's first, and stays.
+template <int Stride, bool Stream, bool Reduce, class Tag>
 void depthwise_row_block(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2,
                          const float* w, const float* center, int q, int c, Tag tag) {
     const Vec w0 = load(w, tag), w1 = load(w + c, tag), w2 = load(w + 2 * c, tag);
     const Vec w3 = load(w + 3 * c, tag), w4 = load(w + 4 * c, tag), w5 = load(w + 5 * c, tag);
     const Vec w6 = load(w + 6 * c, tag), w7 = load(w + 7 * c, tag), w8 = load(w + 8 * c, tag);
-    const Vec middle = center != nullptr ? load(center, tag) : zero();
+    const Vec middle = Reduce ? load(center, tag) : zero();
     Vec total = zero(), squares = zero();
+    Vec a0 = load(r0, tag), a1 = load(r1, tag), a2 = load(r2, tag);  // the window's first column
     const int64_t step = int64_t{Stride} * c;
     for (int x = 0; x < q; ++x, r0 += step, r1 += step, r2 += step, y += c) {
-        Vec left = mul(w0, load(r0, tag)), right = mul(w3, load(r1, tag));
+        if constexpr (Stride != 2) {
+            a0 = load(r0, tag);
+            a1 = load(r1, tag);
+            a2 = load(r2, tag);
+        }
+        Vec left = mul(w0, a0), right = mul(w3, a1);
         left = fma(w1, load(r0 + c, tag), left);
         right = fma(w4, load(r1 + c, tag), right);
-        left = fma(w2, load(r0 + 2 * c, tag), left);
-        right = fma(w5, load(r1 + 2 * c, tag), right);
-        left = fma(w6, load(r2, tag), left);
+        const Vec b0 = load(r0 + 2 * c, tag), b1 = load(r1 + 2 * c, tag), b2 = load(r2 + 2 * c, tag);
+        left = fma(w2, b0, left);
+        right = fma(w5, b1, right);
+        left = fma(w6, a2, left);
         right = fma(w7, load(r2 + c, tag), right);
-        left = fma(w8, load(r2 + 2 * c, tag), left);
+        left = fma(w8, b2, left);
+        a0 = b0;
+        a1 = b1;
+        a2 = b2;
         const Vec value = add(left, right);
         put<Stream>(y, value, tag);
-        const Vec d = sub(value, middle);
-        total = add(total, d);
-        squares = fma(d, d, squares);
+        if constexpr (Reduce) {
+            const Vec d = sub(value, middle);
+            total = add(total, d);
+            squares = fma(d, d, squares);
+        }
     }
-    if (center != nullptr) {
+    if constexpr (Reduce) {
         store(sum, add(load(sum, tag), total), tag);
         store(square, add(load(square, tag), squares), tag);
     }
@@ -186,21 +198,24 @@ template <int Stride, bool Stream>
 void depthwise_row_blocks(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2,
                           const float* w, const float* center, int q, int c) {
     for_channel_blocks(c, [&](int i, auto tag) {
-        const bool reduce = center != nullptr;
-        depthwise_row_block<Stride, Stream>(y + i, reduce ? sum + i : nullptr, reduce ? square + i : nullptr, r0 + i,
-                                            r1 + i, r2 + i, w + i, reduce ? center + i : nullptr, q, c, tag);
+        if (center != nullptr) {
+            depthwise_row_block<Stride, Stream, true>(y + i, sum + i, square + i, r0 + i, r1 + i, r2 + i, w + i, center + i,
+                                                      q, c, tag);
+        } else {
+            depthwise_row_block<Stride, Stream, false>(y + i, nullptr, nullptr, r0 + i, r1 + i, r2 + i, w + i, nullptr, q, c,
+                                                       tag);
+        }
     });
 }
 
 void depthwise_row(float* y, float* sum, float* square, const float* r0, const float* r1, const float* r2, const float* w,
                    const float* center, int q, int c, int stride, bool stream) {
-    if (stream && can_stream(y, c)) {
-        (stride == 1 ? depthwise_row_blocks<1, true> : depthwise_row_blocks<2, true>)(y, sum, square, r0, r1, r2, w, center,
-                                                                                      q, c);
+    const bool past_caches = stream && can_stream(y, c);
+    const auto blocks = stride == 1 ? (past_caches ? depthwise_row_blocks<1, true> : depthwise_row_blocks<1, false>)
+                                    : (past_caches ? depthwise_row_blocks<2, true> : depthwise_row_blocks<2, false>);
+    blocks(y, sum, square, r0, r1, r2, w, center, q, c);
+    if (past_caches) {
         fence_stores();
-    } else {
-        (stride == 1 ? depthwise_row_blocks<1, false> : depthwise_row_blocks<2, false>)(y, sum, square, r0, r1, r2, w,
-                                                                                        center, q, c);
     }
 }
 

@@ -503,7 +503,7 @@ std::vector<OpCase> convolution_cases() {
           DepthwiseShape{2, 5, 7, 17, 1}, DepthwiseShape{2, 5, 7, 17, 2}, DepthwiseShape{1, 6, 4, 32, 2},
           DepthwiseShape{3, 4, 1, 9, 1}, DepthwiseShape{1, 1, 6, 3, 2}, DepthwiseShape{4, 13, 11, 23, 1},
           DepthwiseShape{4, 13, 12, 23, 2}, DepthwiseShape{1, 40, 9, 8, 1}, DepthwiseShape{2, 9, 20, 72, 1},
-          DepthwiseShape{2, 20, 9, 72, 2}}) {
+          DepthwiseShape{2, 20, 9, 72, 2}, DepthwiseShape{1, 5, 66, 20, 1}}) {
         cases.push_back(depthwise_case(s));
         cases.push_back(depthwise_fused_case(s));
         cases.push_back(depthwise_fused_backward_case(s));
