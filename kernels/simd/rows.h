@@ -108,6 +108,15 @@ struct RowKernels {
     void (*response_norm_gradient)(float* dx, float* padded, float* products, float* powers, const float* dy,
                                    const float* x, int size, int before, float factor, float factor_dx, float k, int c);
 
+    /// One row of an LSTM cell: gates (4 x h: i, f, g, o) += recurrent + b_ih + b_hh (each 4 x h, or null), activated
+    /// in place; cell = i g + f before, y = o tanh(cell). before: h, or null for zeros.
+    void (*lstm_cell)(float* y, float* gates, float* cell, const float* recurrent, const float* b_ih, const float* b_hh,
+                      const float* before, int h);
+    /// Its gradient, from what it left: dgates (4 x h) of the gates before their activation; dc, of the cell state
+    /// after the step, becomes that of the one before. The hidden state's is dy + later (null for none).
+    void (*lstm_cell_gradient)(float* dgates, float* dc, const float* dy, const float* later, const float* gates,
+                               const float* cell, const float* before, int h);
+
     /// c[m x n] (leading dimension ldc) = beta * c + a * b for a panel: a is m x k with strides (a_row, a_col) in
     /// floats, m <= 6; b is packed k x 2*lanes; n <= 2*lanes. beta is 0 or 1.
     void (*gemm_panel)(float* c, std::int64_t ldc, const float* a, std::int64_t a_row, std::int64_t a_col,

@@ -113,6 +113,11 @@ inline bool has_nan(Vec a) {
 inline Vec divide(Vec a, Vec b) {
     return _mm512_div_ps(a, b);
 }
+// 2^m, where an integer m, -126 to 127, stands in the lowest bits of x.
+inline Vec power_of_two(Vec x) {
+    const __m512i exponent = _mm512_slli_epi32(_mm512_castps_si512(x), 23);
+    return _mm512_castsi512_ps(_mm512_add_epi32(exponent, _mm512_set1_epi32(127 << 23)));
+}
 inline Vec square_root(Vec a) {
     return _mm512_sqrt_ps(a);
 }
@@ -226,6 +231,11 @@ inline bool has_nan(Vec a) {
 inline Vec divide(Vec a, Vec b) {
     return _mm256_div_ps(a, b);
 }
+// 2^m, where an integer m, -126 to 127, stands in the lowest bits of x.
+inline Vec power_of_two(Vec x) {
+    const __m256i exponent = _mm256_slli_epi32(_mm256_castps_si256(x), 23);
+    return _mm256_castsi256_ps(_mm256_add_epi32(exponent, _mm256_set1_epi32(127 << 23)));
+}
 inline Vec square_root(Vec a) {
     return _mm256_sqrt_ps(a);
 }
@@ -335,6 +345,11 @@ inline bool has_nan(Vec a) {
 }
 inline Vec divide(Vec a, Vec b) {
     return a / b;
+}
+// 2^m, where an integer m, -126 to 127, stands in the lowest bits of x.
+inline Vec power_of_two(Vec x) {
+    typedef std::uint32_t Bits __attribute__((vector_size(16)));
+    return reinterpret_cast<Vec>((reinterpret_cast<Bits>(x) << 23) + (127u << 23));
 }
 inline Vec square_root(Vec a) {
     return Vec{__builtin_sqrtf(a[0]), __builtin_sqrtf(a[1]), __builtin_sqrtf(a[2]), __builtin_sqrtf(a[3])};
