@@ -269,12 +269,17 @@ void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
             inputs.restart();
             gradients.restart();
             for (int row = first; row < last; ++row) {
-                gradients.advance(row + 1, fill_gradient);
+                const float* row_of_g =
+                    g + y_image + std::int64_t{row} * q * c;  // as it lies, where nothing else is read
+                if (dx != nullptr || gradient_on_load != nullptr) {
+                    gradients.advance(row + 1, fill_gradient);
+                    row_of_g = gradients.row(row) + c;
+                }
                 if (dw != nullptr) {
                     const int h = row * s.stride;
                     inputs.advance(h + 1, fill_input);
-                    kernels.depthwise_weight_row(my_dw, inputs.row(h - 1), inputs.row(h), inputs.row(h + 1),
-                                                 gradients.row(row) + c, q, c, s.stride);
+                    kernels.depthwise_weight_row(my_dw, inputs.row(h - 1), inputs.row(h), inputs.row(h + 1), row_of_g,
+                                                 q, c, s.stride);
                 }
                 if (dx == nullptr) {
                     continue;

@@ -107,10 +107,10 @@ Reaches reach_of_inputs(const PoolAxis& axis) {
 }
 
 // Rows of windows that are taken together, so that what they share is read once. Their input rows are the streams that
-// a core reads at a time: more than 6 crowd each other out of the 8 ways of its first-level cache, where rows of many
+// a core reads at a time: more than 7 crowd each other out of the 8 ways of its first-level cache, where rows of many
 // widths begin in the same place.
 int strip_rows(const PoolShape& s) {
-    constexpr int kInputRows = 6;
+    constexpr int kInputRows = 7;
     return std::max(1, (kInputRows - s.window) / s.stride + 1);
 }
 
