@@ -96,7 +96,7 @@ auto input_filler(const float* image, const Normalize* on_load, const DepthwiseS
 // the last window, whose parts outside are zero.
 class ImageRows {
   public:
-    ImageRows(const DepthwiseShape& s) : s_(s), scratch_(thread_scratch(kEdge, std::int64_t{s.w + 9} * s.c)) {
+    explicit ImageRows(const DepthwiseShape& s) : s_(s), scratch_(thread_scratch(kEdge, std::int64_t{s.w + 9} * s.c)) {
         std::memset(zero_row(), 0, static_cast<std::size_t>(s.w) * static_cast<std::size_t>(s.c) * sizeof(float));
     }
 
@@ -269,8 +269,8 @@ void depthwise_backward(float* dx, float* dw, const float* g, const GradientOnLo
             inputs.restart();
             gradients.restart();
             for (int row = first; row < last; ++row) {
-                const float* row_of_g =
-                    g + y_image + std::int64_t{row} * q * c;  // as it lies, where nothing else is read
+                // As it lies, where it is neither made nor needs its neighbours.
+                const float* row_of_g = g + y_image + std::int64_t{row} * q * c;
                 if (dx != nullptr || gradient_on_load != nullptr) {
                     gradients.advance(row + 1, fill_gradient);
                     row_of_g = gradients.row(row) + c;

@@ -60,34 +60,6 @@ std::int64_t block_pixels(int c) {
     return std::clamp<std::int64_t>(8192 / std::max(c, 1), 4, 64);
 }
 
-// body(image, output_row) for all output rows: what a forward pass shares out. Shape is PoolShape or AdaptivePoolShape.
-template <class Shape, class Body>
-void for_output_rows(const Shape& s, Body&& body) {
-    const int p = s.rows().outputs;
-    const std::int64_t row_values = std::int64_t{s.h} * s.w * s.c / p + 1;
-    parallel_for(std::int64_t{s.n} * p, std::max<std::int64_t>(1, kGrainValues / row_values),
-                 [&](std::int64_t begin, std::int64_t end, int) {
-                     for (std::int64_t row = begin; row < end; ++row) {
-                         body(row / p, static_cast<int>(row % p));
-                     }
-                 });
-}
-
-// body(image, row, column) for all pixels of x, which are shared out by rows: a backward pass gathers for each what
-// comes from the windows that hold it.
-template <class Shape, class Body>
-void for_input_pixels(const Shape& s, Body&& body) {
-    const std::int64_t row_values = std::int64_t{s.w} * s.c;
-    parallel_for(std::int64_t{s.n} * s.h, std::max<std::int64_t>(1, kGrainValues / row_values),
-                 [&](std::int64_t begin, std::int64_t end, int) {
-                     for (std::int64_t row = begin; row < end; ++row) {
-                         for (int column = 0; column < s.w; ++column) {
-                             body(row / s.h, static_cast<int>(row % s.h), column);
-                         }
-                     }
-                 });
-}
-
 using Reaches = std::vector<simd::Reach>;
 Reaches reach_of_windows(const PoolAxis& axis) {
     Reaches all;
@@ -114,7 +86,8 @@ int strip_rows(const PoolShape& s) {
     return std::max(1, (kInputRows - s.window) / s.stride + 1);
 }
 
-// body(image, first_row, count) for strips of at most `strip` of each image's rows; a strip's work is so many values.
+// body(image, first_row, count) for strips of at most `strip` of each image's rows, which are shared out; a strip's
+// work is so many values. A backward pass gathers for each input what comes from the windows that hold it.
 template <class Body>
 void for_strips(std::int64_t images, int rows, int strip, std::int64_t strip_values, Body&& body) {
     const int strips = (rows + strip - 1) / strip;
@@ -138,7 +111,7 @@ void average_forward(float* y, const float* x, const Shape& s) {
     const auto row_axis = s.rows();
     const auto column_axis = s.columns();
     const int c = s.c, p = row_axis.outputs, q = column_axis.outputs;
-    for_output_rows(s, [&](std::int64_t image, int row) {
+    for_strips(s.n, p, 1, std::int64_t{s.h} * s.w * c / p, [&](std::int64_t image, int row, int) {
         const float* const in = x + image * s.h * s.w * c;
         const Span rows = row_axis.inputs_of(row);
         for (int column = 0; column < q; ++column) {
@@ -162,9 +135,12 @@ void average_backward(float* dx, const float* dy, const Shape& s) {
             shares.push_back(1.0f / static_cast<float>(row_axis.divisor(row) * column_axis.divisor(column)));
         }
     }
-    for_input_pixels(s, [&](std::int64_t image, int row, int column) {
-        kernels.gather_shares(dx + ((image * s.h + row) * s.w + column) * s.c, dy + image * p * q * s.c, shares.data(),
-                              window_of(row_axis.outputs_of(row), column_axis.outputs_of(column), q, s.c, s.c));
+    for_strips(s.n, s.h, 1, std::int64_t{s.w} * s.c, [&](std::int64_t image, int row, int) {
+        for (int column = 0; column < s.w; ++column) {
+            kernels.gather_shares(dx + ((image * s.h + row) * s.w + column) * s.c, dy + image * p * q * s.c,
+                                  shares.data(),
+                                  window_of(row_axis.outputs_of(row), column_axis.outputs_of(column), q, s.c, s.c));
+        }
     });
 }
 

@@ -1,8 +1,6 @@
 #include <gtest/gtest.h>
 
 #include <cmath>
-#include <fstream>
-#include <nlohmann/json.hpp>
 #include <string>
 #include <vector>
 
@@ -12,6 +10,7 @@
 #include "engine/packed_dataset.h"
 #include "models/mobilenet_v2.h"
 #include "tests/support/temp_dir.h"
+#include "tools/run_report.h"
 #include "tools/trainer.h"
 
 // Training on a GPU (in a simt build: the same kernels and the same host code, on the CPU) against training on the CPU.
@@ -66,12 +65,8 @@ TrainConfig run_of(const std::filesystem::path& data, const std::filesystem::pat
 
 std::vector<double> losses(const std::filesystem::path& run) {
     std::vector<double> all;
-    std::ifstream file(run / "metrics.jsonl");
-    for (std::string line; std::getline(file, line);) {
-        const nlohmann::json record = nlohmann::json::parse(line);
-        if (record.at("kind") == "step") {
-            all.push_back(record.at("loss").get<double>());
-        }
+    for (const TrainingStep& step : read_history(run / "metrics.jsonl").steps) {
+        all.push_back(step.loss);
     }
     return all;
 }

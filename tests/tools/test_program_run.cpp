@@ -6,6 +6,7 @@
 #include "engine/cuda_device.h"
 #include "tests/tools/program_case.h"
 #include "tools/run_directory.h"
+#include "tools/run_report.h"
 
 // The program from a packed data set to predictions: train, evaluate, predict, report.
 
@@ -425,11 +426,8 @@ TEST(ProgramRun, VendorsKernelsFollowOursOnTheSample) {
                                              "--out",
                                              run.string()})));
         losses.emplace_back();
-        std::ifstream lines(run / "metrics.jsonl");
-        for (std::string line; std::getline(lines, line);) {
-            if (const nlohmann::json record = nlohmann::json::parse(line); record.at("kind") == "step") {
-                losses.back().push_back(record.at("loss").get<double>());
-            }
+        for (const TrainingStep& step : read_history(run / "metrics.jsonl").steps) {
+            losses.back().push_back(step.loss);
         }
         ASSERT_EQ(losses.back().size(), 20u);
     }

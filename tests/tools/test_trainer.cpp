@@ -16,6 +16,7 @@
 #include "tests/support/error_of.h"
 #include "tests/support/temp_dir.h"
 #include "tools/run_data.h"
+#include "tools/run_report.h"
 #include "tools/signals.h"
 
 namespace cutis {
@@ -144,10 +145,8 @@ TEST(Trainer, VendorsKernelsFollowOursForTwentySteps) {
         config.steps = 20;
         ASSERT_EQ(train(config, false), TrainEnd::finished);
         losses.emplace_back();
-        for (const nlohmann::json& record : records(folder / backend)) {
-            if (record.at("kind") == "step") {
-                losses.back().push_back(record.at("loss").get<double>());
-            }
+        for (const TrainingStep& step : read_history(folder / backend / "metrics.jsonl").steps) {
+            losses.back().push_back(step.loss);
         }
     }
     set_backend(Backend::native);
