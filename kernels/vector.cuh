@@ -12,6 +12,16 @@ namespace cutis::cuda {
 template <class T>
 inline constexpr int kVector = 16 / static_cast<int>(sizeof(T));
 
+/// call<N>() with N = kVector<T> where every pixel's c channels are whole vectors, else 1.
+template <class T, class Call>
+void with_vector_width(int c, Call&& call) {
+    if (c % kVector<T> == 0) {
+        call.template operator()<kVector<T>>();
+    } else {
+        call.template operator()<1>();
+    }
+}
+
 template <int N>
 struct Floats {
     float v[N];
